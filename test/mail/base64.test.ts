@@ -1,0 +1,90 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { base64Lines, decodeBase64, encodeBase64Lines } from '../../src/mail/base64.ts'
+
+describe('base64 lines', () => {
+  test('are 76 characters long and all end in CRLF (RFC 2045 §6.8)', () => {
+    fc.assert(
+      fc.property(octets(), content => {
+        const lines = base64Lines(content).toString('latin1')
+        const reference = content.toString('base64').match(/.{1,76}/g) ?? []
+        expect(lines).toBe(reference.map(line => `${line}\r\n`).join(''))
+      }),
+    )
+  })
+
+  test('are the same when the octets come in pieces', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(octets()), async pieces => {
+        const streamed = await collect(encodeBase64Lines(stream(pieces)))
+        expect(streamed).toEqual(base64Lines(Buffer.concat(pieces)))
+      }),
+    )
+  })
+
+  test('of more octets than one block are the same too', async () => {
+    const content = Buffer.alloc(600_001, 'postern')
+    const streamed = await collect(encodeBase64Lines(stream([content, content])))
+    expect(streamed.equals(base64Lines(Buffer.concat([content, content])))).toBe(true)
+  })
+})
+
+describe('decoding base64', () => {
+  test('gives back what was encoded, however the text is cut', async () => {
+    await fc.assert(
+      fc.asyncProperty(octets(), fc.integer({ min: 1, max: 90 }), async (content, size) => {
+        const text = base64Lines(content)
+        expect(await collect(decodeBase64(stream(cut(text, size))))).toEqual(content)
+      }),
+    )
+  })
+
+  test('takes what a strict reading takes, and nothing else', async () => {
+    const text = fc.string({ unit: fc.constantFrom(...CHARACTERS), maxLength: 14 })
+    await fc.assert(
+      fc.asyncProperty(text, fc.integer({ min: 1, max: 14 }), async (candidate, size) => {
+        const bare = candidate.replace(/[\r\n\t ]/g, '')
+        const isBase64 = /^([\w+/]{4})*([\w+/]{2}==|[\w+/]{3}=)?$/.test(bare) && !bare.includes('_')
+        const expected = isBase64 ? Buffer.from(bare, 'base64') : 'ERR_BASE64_MALFORMED'
+        const chunks = stream(cut(Buffer.from(candidate, 'latin1'), size))
+        expect(await collect(decodeBase64(chunks)).catch(error => error.code)).toEqual(expected)
+      }),
+      { numRuns: 3000 },
+    )
+  })
+
+  test.each([
+    ['octets behind the padding', 'QQ==\r\nQQ==\r\n'],
+    ['too much padding', 'Q===\r\n'],
+    ['missing padding', 'QQ\r\n'],
+    ['one character alone', 'QUFBQ\r\n'],
+    ['the URL alphabet', 'QUF-QUFB\r\n'],
+    ['an octet of 8 bits', 'QUF\xe4\r\n'],
+  ])('refuses %s', async (_, text) => {
+    const decoded = collect(decodeBase64(stream([Buffer.from(text, 'latin1')])))
+    await expect(decoded).rejects.toMatchObject({ code: 'ERR_BASE64_MALFORMED' })
+  })
+})
+
+function octets(): fc.Arbitrary<Buffer> {
+  return fc.uint8Array({ maxLength: 400 }).map(array => Buffer.from(array))
+}
+
+function cut(text: Buffer, size: number): Buffer[] {
+  const pieces: Buffer[] = []
+  for (let start = 0; start < text.length; start += size)
+    pieces.push(text.subarray(start, start + size))
+  return pieces
+}
+
+async function* stream(pieces: readonly Buffer[]): AsyncGenerator<Buffer> {
+  yield* pieces
+}
+
+async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
+  const all: Buffer[] = []
+  for await (const chunk of chunks) all.push(chunk)
+  return Buffer.concat(all)
+}
+
+const CHARACTERS = ['A', 'Q', 'w', '/', '+', '-', '_', '=', '\r', '\n', ' ', '\t', '!', 'é']

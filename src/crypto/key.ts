@@ -14,6 +14,11 @@ export interface Signer {
   readonly path: readonly Certificate[]
   readonly algorithm: SignatureAlgorithm
   /**
+   * The certificate that others shall encrypt to (RFC 8551 §2.5.3), where it is not the signer's
+   * own. Undefined: the signer's own, if its key usage allows that.
+   */
+  readonly encryptionCertificate?: Certificate | undefined
+  /**
    * Signs octets: the DER of the signed attributes (RFC 5652 §5.4). Never blocks the event loop.
    * @throws {PosternError} `ERR_KEY_UNUSABLE` where the key does not answer.
    */

@@ -7,6 +7,9 @@
 /** `sign:` and `encrypt:` of a rule. */
 export type Degree = 'never' | 'when-possible' | 'always'
 
+/** How a signature is carried: as multipart/signed or as one opaque body (RFC 8551 §3.5). */
+export type SignatureFormat = 'clear' | 'opaque'
+
 /** What to do where an `always` cannot be met. */
 export type Otherwise = 'reject' | 'defer' | { readonly route: string }
 
@@ -15,8 +18,15 @@ export interface Wish {
   /** Name of the rule that wished it; `(no rule)` where none matched. */
   readonly rule: string
   readonly sign: Degree
-  readonly signature: 'clear' | 'opaque'
+  readonly encrypt: Degree
+  readonly signature: SignatureFormat
   readonly otherwise: Otherwise
+  /**
+   * The word of the rule's `subject` condition that matched, as it stands in the configuration. It is
+   * a trigger, and is taken out of the Subject field of a message that we treat; never of one that
+   * passes byte for byte.
+   */
+  readonly removeFromSubject?: string
 }
 
 /** How the search for a signing identity of the author ended. */
@@ -31,9 +41,9 @@ export type SignerFinding =
 export type Treatment =
   /** Passes byte for byte. `reason` in words for the trace. */
   | { readonly kind: 'relay'; readonly reason: string }
-  | { readonly kind: 'sign'; readonly signature: 'clear' | 'opaque' }
+  | { readonly kind: 'sign'; readonly signature: SignatureFormat }
   | { readonly kind: 'reject' | 'defer'; readonly cause: RefusalCause; readonly reason: string }
   | { readonly kind: 'route'; readonly nextHop: string; readonly reason: string }
 
 /** Why a wish could not be met; each has its reply in the table of replies. */
-export type RefusalCause = 'no-signing-key'
+export type RefusalCause = 'no-signing-key' | 'encryption-not-available'

@@ -1,0 +1,170 @@
+/**
+ * Rules: conditions, and the wish that they lead to.
+ *
+ *     text ── configuration ──▶ RuleSpec ── compileRules ──▶ Rule: facts → does it match?
+ *
+ * @module
+ */
+import { BlockList, isIP, isIPv6 } from 'node:net'
+import type { Direction, Facts, MessageClass } from './facts.ts'
+import {
+  compileMailboxPattern,
+  compileWildcard,
+  compileWords,
+  rememberLast,
+  type TextTest,
+} from './pattern.ts'
+import type { Degree, Otherwise, SignatureFormat, Wish } from './treatment.ts'
+
+/** A rule as it stands in the configuration, checked and with its defaults filled in. */
+export interface RuleSpec {
+  readonly name: string
+  readonly when: ConditionSpec
+  readonly then: WishSpec
+}
+
+/** `when`: all keys must hold; of a list one is enough. Absent means: whatever it is. */
+export interface ConditionSpec {
+  readonly direction?: readonly Direction[]
+  /** Patterns for the reverse-path: `compileMailboxPattern`. */
+  readonly sender?: readonly string[]
+  /** Patterns for the forward-path. */
+  readonly recipient?: readonly string[]
+  /** Words; one that is found is taken out of the subject of what is treated. */
+  readonly subject?: readonly string[]
+  /** Field name to patterns in which `*` is any text; all fields must be there and match. */
+  readonly header?: Readonly<Record<string, readonly string[]>>
+  readonly authenticated?: boolean
+  /** Addresses and networks, `192.0.2.0/24`. */
+  readonly client?: readonly string[]
+  readonly size?: readonly SizeBound[]
+  readonly class?: readonly MessageClass[]
+}
+
+/** `>10MiB`. */
+export interface SizeBound {
+  readonly relation: '<' | '<=' | '>' | '>='
+  readonly octets: number
+}
+
+/** `then`. */
+export interface WishSpec {
+  readonly sign: Degree
+  readonly encrypt: Degree
+  readonly signature: SignatureFormat
+  readonly otherwise: Otherwise
+}
+
+/** A rule, ready to be asked. */
+export interface Rule {
+  readonly name: string
+  matches(facts: Facts): boolean
+  readonly wish: Wish
+  /** The word of the `subject` condition that the facts bear. */
+  keyword(facts: Facts): string | undefined
+}
+
+/** All rules, in the order of the file. */
+export interface Ruleset {
+  readonly inOrder: readonly Rule[]
+  /** The wish where no rule matches: the message passes as it is. */
+  readonly otherwise: Wish
+  /** Whether a rule asks for a class that shows only in the parts of a message. */
+  readonly needsStructure: boolean
+  /** Lower-case names of the fields that rules ask for. */
+  readonly fieldNames: ReadonlySet<string>
+}
+
+/** Compiles rules once, so that asking them for each recipient costs next to nothing. */
+export function compileRules(specs: readonly RuleSpec[]): Ruleset {
+  return {
+    inOrder: specs.map(compileRule),
+    otherwise: NO_RULE,
+    needsStructure: specs.some(spec => spec.when.class?.includes('calendar')),
+    fieldNames: new Set(
+      specs.flatMap(spec => Object.keys(spec.when.header ?? {}).map(name => name.toLowerCase())),
+    ),
+  }
+}
+
+function compileRule({ name, when, then }: RuleSpec): Rule {
+  const wordOf = when.subject && rememberLast(compileWords(when.subject))
+  const conditions = [...conditionsOf(when)]
+  if (wordOf) conditions.push(facts => wordOf(facts.subject) !== undefined)
+  return {
+    name,
+    matches: facts => conditions.every(holds => holds(facts)),
+    wish: { rule: name, ...then },
+    keyword: facts => wordOf?.(facts.subject),
+  }
+}
+
+type Condition = (facts: Facts) => boolean
+
+function* conditionsOf(when: ConditionSpec): Generator<Condition> {
+  const { direction, sender, recipient, authenticated, client, size } = when
+  if (direction) yield facts => direction.includes(facts.direction)
+  if (authenticated !== undefined) yield facts => facts.authenticated === authenticated
+  if (size) yield facts => size.some(bound => isWithin(facts.sizeOctets, bound))
+  if (when.class) yield facts => when.class!.some(name => facts.classes.has(name))
+  if (client) yield clientCondition(client)
+  if (sender) yield mailboxCondition(sender, facts => facts.sender)
+  if (recipient) yield mailboxCondition(recipient, facts => facts.recipient)
+  for (const [name, patterns] of Object.entries(when.header ?? {}))
+    yield fieldCondition(name.toLowerCase(), patterns)
+}
+
+function isWithin(octets: number, bound: SizeBound): boolean {
+  switch (bound.relation) {
+    case '<':
+      return octets < bound.octets
+    case '<=':
+      return octets <= bound.octets
+    case '>':
+      return octets > bound.octets
+    case '>=':
+      return octets >= bound.octets
+  }
+}
+
+function clientCondition(networks: readonly string[]): Condition {
+  const list = new BlockList()
+  for (const network of networks) {
+    const [address = '', prefix] = network.split('/')
+    const family = isIPv6(address) ? 'ipv6' : 'ipv4'
+    if (prefix === undefined) list.addAddress(address, family)
+    else list.addSubnet(address, Number(prefix), family)
+  }
+  return ({ client }) => isIP(client) !== 0 && list.check(client, isIPv6(client) ? 'ipv6' : 'ipv4')
+}
+
+function mailboxCondition(
+  patterns: readonly string[],
+  textOf: (facts: Facts) => string,
+): Condition {
+  const tests = patterns.map(mailboxTest)
+  return facts => tests.some(test => test(textOf(facts)))
+}
+
+/** @throws {TypeError} Where the pattern is none; the configuration has asked before. */
+function mailboxTest(pattern: string): TextTest {
+  const test = compileMailboxPattern(pattern)
+  if (test === undefined) throw new TypeError(`${JSON.stringify(pattern)} is no mailbox pattern`)
+  return test
+}
+
+function fieldCondition(name: string, patterns: readonly string[]): Condition {
+  const tests = patterns.map(compileWildcard)
+  const holds = rememberLast((header: Facts['header']) =>
+    (header.get(name) ?? []).some(body => tests.some(test => test(body))),
+  )
+  return facts => holds(facts.header)
+}
+
+const NO_RULE: Wish = {
+  rule: '(no rule)',
+  sign: 'never',
+  encrypt: 'never',
+  signature: 'clear',
+  otherwise: 'reject',
+}

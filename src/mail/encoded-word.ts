@@ -14,75 +14,99 @@
  */
 export function decodeEncodedWords(text: string): string {
   if (!text.includes('=?')) return text
+  const charsets = new Charsets()
   let decoded = ''
-  let run: Run | undefined
+  let run: Word | undefined
   let at = 0
-  for (const match of text.matchAll(ENCODED_WORD)) {
-    const between = text.slice(at, match.index)
-    const word = parseWord(match)
-    if (run && (word === undefined || !WHITE_SPACE_ONLY.test(between))) {
-      decoded += decodeRun(run)
-      run = undefined
+  let start = text.indexOf('=?')
+  while (start >= 0) {
+    const word = readWord(text, start, charsets)
+    if (word) {
+      const adjacent = run !== undefined && WHITE_SPACE_ONLY.test(text.slice(at, start))
+      if (run && !(adjacent && run.decoder === word.decoder)) decoded += decodeWord(run)
+      if (run && adjacent && run.decoder === word.decoder) word.octets = run.octets + word.octets
+      else if (!adjacent) decoded += text.slice(at, start)
+      run = word
+      at = word.end
     }
-    if (run === undefined) decoded += between
-    at = match.index + match[0].length
-    if (word === undefined) decoded += match[0]
-    else if (run?.decoder === word.decoder) run.octets.push(word.octets)
-    else {
-      if (run) decoded += decodeRun(run)
-      run = { decoder: word.decoder, octets: [word.octets] }
-    }
+    start = text.indexOf('=?', word ? at : start + 1)
   }
-  if (run) decoded += decodeRun(run)
+  if (run) decoded += decodeWord(run)
   return decoded + text.slice(at)
 }
 
-/** Encoded words of one charset, with nothing but white space between them. */
-interface Run {
+/** An encoded word, or several of one charset with nothing but white space between them. */
+interface Word {
   readonly decoder: TextDecoder
-  readonly octets: Buffer[]
+  /** One character an octet. */
+  octets: string
+  /** Index in the text behind its `?=`. */
+  readonly end: number
 }
 
-function parseWord(match: RegExpExecArray): { decoder: TextDecoder; octets: Buffer } | undefined {
-  const [, charset, encoding, encodedText] = match
-  const decoder = decoderOf(charset!)
+/** The encoded word that begins at `start`: `=?charset?Q?text?=`; `undefined` where there is none. */
+function readWord(text: string, start: number, charsets: Charsets): Word | undefined {
+  const charsetEnd = text.indexOf('?', start + 2)
+  if (charsetEnd < 0 || text[charsetEnd + 2] !== '?') return undefined
+  const encoding = text[charsetEnd + 1]!.toUpperCase()
+  const end = text.indexOf('?', charsetEnd + 3)
+  if (end < 0 || text[end + 1] !== '=') return undefined
+  const encodedText = text.slice(charsetEnd + 3, end)
+  if (!(encoding === 'Q' ? PRINTABLE : BASE64).test(encodedText)) return undefined
+  if (encoding !== 'Q' && encoding !== 'B') return undefined
+  const decoder = charsets.decoder(text.slice(start + 2, charsetEnd))
   if (decoder === undefined) return undefined
-  if (encoding === 'Q' || encoding === 'q') return { decoder, octets: decodeQ(encodedText!) }
-  if (!BASE64.test(encodedText!)) return undefined
-  return { decoder, octets: Buffer.from(encodedText!, 'base64') }
+  const octets = encoding === 'Q' ? decodeQ(encodedText) : decodeBase64(encodedText)
+  return { decoder, octets, end: end + 2 }
+}
+
+function decodeBase64(encodedText: string): string {
+  return Buffer.from(encodedText, 'base64').toString('latin1')
 }
 
 /** RFC 2047 §4.2. */
-function decodeQ(encodedText: string): Buffer {
-  const octets = encodedText
-    .replaceAll('_', ' ')
-    .replace(/=([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
-  return Buffer.from(octets, 'latin1')
+function decodeQ(encodedText: string): string {
+  const text = encodedText.includes('_') ? encodedText.replaceAll('_', ' ') : encodedText
+  if (!text.includes('=')) return text
+  return text.replace(/=([0-9a-f]{2})/gi, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  )
 }
 
-function decodeRun({ decoder, octets }: Run): string {
-  return decoder.decode(octets.length === 1 ? octets[0] : Buffer.concat(octets))
+function decodeWord({ decoder, octets }: Word): string {
+  if (ASCII.test(octets) && !ASCII_IS_OTHER.has(decoder.encoding)) return octets
+  return decoder.decode(Buffer.from(octets, 'latin1'))
 }
 
-/** The decoder of a charset, which may bear a language (RFC 2231 §5); `undefined` where unknown. */
-function decoderOf(charset: string): TextDecoder | undefined {
-  const label = charset.replace(/\*.*/, '').toLowerCase()
-  const known = DECODERS.get(label)
-  if (known || label.length > LONGEST_LABEL) return known
-  try {
-    const decoder = new TextDecoder(label, { ignoreBOM: true })
-    DECODERS.set(label, decoder)
+/** The charsets of one text. To ask for an unknown one is dear, so that is not done without end. */
+class Charsets {
+  readonly #decoders = new Map<string, TextDecoder | undefined>()
+
+  /** A charset may bear a language: `utf-8*en` (RFC 2231 §5). */
+  decoder(charset: string): TextDecoder | undefined {
+    if (this.#decoders.has(charset)) return this.#decoders.get(charset)
+    if (this.#decoders.size >= MAX_CHARSETS || charset.length > MAX_CHARSET_LENGTH) return undefined
+    const label = charset.replace(/\*.*/, '').toLowerCase()
+    const decoder = label === charset ? makeDecoder(label) : this.decoder(label)
+    this.#decoders.set(charset, decoder)
     return decoder
+  }
+}
+
+function makeDecoder(label: string): TextDecoder | undefined {
+  try {
+    return new TextDecoder(label, { ignoreBOM: true })
   } catch {
     return undefined
   }
 }
 
-/** Holds no more than the labels that TextDecoder knows. */
-const DECODERS = new Map<string, TextDecoder>()
-const LONGEST_LABEL = 40
-
+const MAX_CHARSETS = 100
+const MAX_CHARSET_LENGTH = 75
 /** Senders break the rule that there is no space in a word; all readers bear with them. */
-const ENCODED_WORD = /=\?([!-~]{1,75}?)\?([BQbq])\?([ !->@-~]*)\?=/g
+const PRINTABLE = /^[ -~]*$/
 const BASE64 = /^[A-Za-z0-9+/]*={0,2} *$/
+const ASCII = /^[\0-\x7f]*$/
+/** Charsets in which octets below 128 may stand for something else. */
+const ASCII_IS_OTHER: ReadonlySet<string> = new Set(['iso-2022-jp', 'utf-16le', 'utf-16be'])
 const WHITE_SPACE_ONLY = /^[ \t\r\n]*$/

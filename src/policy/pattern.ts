@@ -83,8 +83,10 @@ function endingTest(before: '@' | '.', name: string): TextTest | undefined {
   const domain = name.startsWith('[') ? undefined : attempt(() => parseDomain(name))
   if (domain === undefined) return undefined
   const ending = before + domain
-  return mailbox =>
-    mailbox.endsWith(ending) && mailbox.length - ending.length >= mailbox.lastIndexOf('@')
+  return mailbox => {
+    const at = mailbox.lastIndexOf('@')
+    return at > 0 && mailbox.endsWith(ending) && mailbox.length - ending.length >= at
+  }
 }
 
 function attempt<T>(parse: () => T): T | undefined {

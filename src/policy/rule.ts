@@ -20,7 +20,8 @@ import type { Degree, Otherwise, SignatureFormat, Wish } from './treatment.ts'
 export interface RuleSpec {
   readonly name: string
   readonly when: ConditionSpec
-  readonly then: WishSpec
+  /** `then` of the rule. */
+  readonly wish: WishSpec
 }
 
 /** `when`: all keys must hold; of a list one is enough. Absent means: whatever it is. */
@@ -47,7 +48,7 @@ export interface SizeBound {
   readonly octets: number
 }
 
-/** `then`. */
+/** `then` of a rule, as far as it is acted on. */
 export interface WishSpec {
   readonly sign: Degree
   readonly encrypt: Degree
@@ -87,14 +88,14 @@ export function compileRules(specs: readonly RuleSpec[]): Ruleset {
   }
 }
 
-function compileRule({ name, when, then }: RuleSpec): Rule {
+function compileRule({ name, when, wish }: RuleSpec): Rule {
   const wordOf = when.subject && rememberLast(compileWords(when.subject))
   const conditions = [...conditionsOf(when)]
   if (wordOf) conditions.push(facts => wordOf(facts.subject) !== undefined)
   return {
     name,
     matches: facts => conditions.every(holds => holds(facts)),
-    wish: { rule: name, ...then },
+    wish: { rule: name, ...wish },
     keyword: facts => wordOf?.(facts.subject),
   }
 }

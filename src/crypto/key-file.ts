@@ -15,6 +15,7 @@ export type { KeyMaterial } from './pkcs12.ts'
 
 /** What could be read of a key file, and every fault that was met on the way. */
 export interface KeyFile extends KeyMaterial {
+  readonly format: 'pem' | 'binary'
   readonly faults: readonly PosternError[]
 }
 
@@ -41,9 +42,10 @@ export async function readKeyFile(octets: Buffer, password?: string): Promise<Ke
     }
   }
 
-  if (!octets.includes(PEM_BEGIN)) await attempt(() => readBinary(octets, password))
+  const format = octets.includes(PEM_BEGIN) ? 'pem' : 'binary'
+  if (format === 'binary') await attempt(() => readBinary(octets, password))
   for (const block of pemBlocks(octets)) await attempt(() => readBlock(block, password))
-  return { privateKeys, certificates, faults }
+  return { format, privateKeys, certificates, faults }
 }
 
 interface PemBlock {
@@ -95,7 +97,8 @@ function plainKey(text: Buffer, password: string | undefined): KeyObject {
 async function readBinary(octets: Buffer, password: string | undefined): Promise<KeyMaterial> {
   const { children } = readBer(octets)
   // A certificate begins with the SEQUENCE that is signed, a PFX with its version.
-  if (children[0]?.identifier === SEQUENCE) return { ...NOTHING, certificates: [octets] }
+  if (children[0]?.identifier === SEQUENCE)
+    return { ...NOTHING, certificates: [Buffer.from(octets)] }
   if (children.length < 2) throw malformed('neither PEM, nor a certificate, nor PKCS #12')
   return readPkcs12(octets, password)
 }

@@ -119,7 +119,8 @@ async function readBags(bags: BerNode, password: Password, found: Found, depth: 
 function addCertificate(bag: BerNode, found: Found): void {
   const [type, value] = partsOf(bag, 2)
   if (objectIdentifierOf(type) !== X509_CERTIFICATE) return
-  found.certificates.push(octetStringOf(partsOf(value, 1)[0]))
+  // A copy: whoever handed the file in may wipe it.
+  found.certificates.push(Buffer.from(octetStringOf(partsOf(value, 1)[0])))
 }
 
 /**
@@ -129,14 +130,12 @@ function addCertificate(bag: BerNode, found: Found): void {
  */
 export async function decryptPrivateKey(node: BerNode, password: Password): Promise<KeyObject> {
   const [algorithm, encrypted] = partsOf(node, 2)
-  return readDecrypted(
-    await decryptWithPassword(algorithm, octetStringOf(encrypted), password),
-    octets => {
-      const key = privateKeyFrom(octets)
-      octets.fill(0)
-      return key
-    },
-  )
+  const octets = await decryptWithPassword(algorithm, octetStringOf(encrypted), password)
+  try {
+    return readDecrypted(octets, privateKeyFrom)
+  } finally {
+    octets.fill(0)
+  }
 }
 
 /** @throws {PosternError} `ERR_KEY_FILE_UNSUPPORTED` for a kind of key that the runtime does not know. */

@@ -161,14 +161,10 @@ function extension(identifier: string, value: Buffer, critical = false): Buffer 
 /** What keys of a kind can do for mail: sign, and be encrypted to (RFC 8550 §4.4.2). */
 function usualUsage(publicKey: KeyObject, authority: boolean): readonly KeyUsage[] {
   if (authority) return ['keyCertSign', 'cRLSign']
-  switch (publicKey.asymmetricKeyType) {
-    case 'rsa':
-      return ['digitalSignature', 'keyEncipherment']
-    case 'ec':
-      return ['digitalSignature', 'keyAgreement']
-    default:
-      return ['digitalSignature']
-  }
+  const { asymmetricKeyType } = publicKey
+  if (asymmetricKeyType === 'rsa') return ['digitalSignature', 'keyEncipherment']
+  if (asymmetricKeyType === 'ec') return ['digitalSignature', 'keyAgreement']
+  return ['digitalSignature']
 }
 
 function basicConstraints(authority: boolean, pathLength: number | undefined): Buffer {

@@ -26,20 +26,20 @@ export interface RuleSpec {
 
 /** `when`: all keys must hold; of a list one is enough. Absent means: whatever it is. */
 export interface ConditionSpec {
-  readonly direction?: readonly Direction[]
+  readonly direction?: readonly Direction[] | undefined
   /** Patterns for the reverse-path: `compileMailboxPattern`. */
-  readonly sender?: readonly string[]
+  readonly sender?: readonly string[] | undefined
   /** Patterns for the forward-path. */
-  readonly recipient?: readonly string[]
+  readonly recipient?: readonly string[] | undefined
   /** Words; one that is found is taken out of the subject of what is treated. */
-  readonly subject?: readonly string[]
+  readonly subject?: readonly string[] | undefined
   /** Field name to patterns in which `*` is any text; all fields must be there and match. */
-  readonly header?: Readonly<Record<string, readonly string[]>>
-  readonly authenticated?: boolean
+  readonly header?: Readonly<Record<string, readonly string[]>> | undefined
+  readonly authenticated?: boolean | undefined
   /** Addresses and networks, `192.0.2.0/24`. */
-  readonly client?: readonly string[]
-  readonly size?: readonly SizeBound[]
-  readonly class?: readonly MessageClass[]
+  readonly client?: readonly string[] | undefined
+  readonly size?: readonly SizeBound[] | undefined
+  readonly class?: readonly MessageClass[] | undefined
 }
 
 /** `>10MiB`. */

@@ -106,8 +106,11 @@ export function signOctets(
 }
 
 /**
- * Verifies a signature over octets on the thread pool. False also where the key is of another kind
- * than the algorithm. Bounds on keys are the caller's: see `requireSoundKey`.
+ * Verifies a signature over octets. False also where the key is of another kind than the algorithm.
+ * Bounds on keys are the caller's: see `requireSoundKey`.
+ *
+ * Runs on the thread pool, but for RSA up to 4096 bits: there the public operation takes 30 to 70 µs,
+ * less than it costs to hand it over.
  */
 export function verifyOctets(
   publicKey: KeyObject,
@@ -116,9 +119,11 @@ export function verifyOctets(
   signature: Uint8Array,
 ): Promise<boolean> {
   if (!fits(publicKey, algorithm)) return Promise.resolve(false)
+  const digest = primitiveDigest(algorithm)
+  const key = withPadding(publicKey, algorithm)
+  if (isCheap(publicKey)) return Promise.resolve(verify(digest, octets, key, signature))
   return new Promise(resolve => {
-    const key = withPadding(publicKey, algorithm)
-    verify(primitiveDigest(algorithm), octets, key, signature, (error, good) => {
+    verify(digest, octets, key, signature, (error, good) => {
       resolve(error === null && good)
     })
   })
@@ -168,6 +173,12 @@ function restrictedDigest(key: KeyObject): DigestAlgorithm['name'] | undefined {
 function fits(key: KeyObject, { keyType, padding }: SignatureAlgorithm): boolean {
   const type = key.asymmetricKeyType
   return type === keyType || (type === 'rsa-pss' && padding === 'pss')
+}
+
+function isCheap(publicKey: KeyObject): boolean {
+  const { modulusLength, publicExponent } = publicKey.asymmetricKeyDetails ?? {}
+  if (modulusLength === undefined || publicExponent === undefined) return false
+  return modulusLength <= CHEAP_BITS && publicExponent <= MAXIMUM_EXPONENT
 }
 
 function withPadding(key: KeyObject, algorithm: SignatureAlgorithm) {
@@ -237,6 +248,7 @@ const CURVES: ReadonlyMap<string, DigestAlgorithm['name']> = new Map([
 ])
 const RSA_BITS = { minimumBits: 2048, maximumBits: 8192 }
 const CURVE_BITS = { minimumBits: 256, maximumBits: 521 }
+const CHEAP_BITS = 4096
 const MAXIMUM_EXPONENT = 2n ** 32n
 const BOTH_WAYS = { maySend: true, mayReceive: true }
 

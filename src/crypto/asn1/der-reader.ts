@@ -8,13 +8,31 @@
  */
 import { PosternError } from '../../errors.ts'
 
-/** One element: identifier, length, content. The octets are views, not copies. */
-export interface Element {
+/** One element: identifier, length, content. What it hands out are views, made when asked for. */
+export class Element {
   /** Identifier octet: `0x30` for SEQUENCE. */
   readonly tag: number
+  readonly #source: Buffer
+  readonly #start: number
+  readonly #contentStart: number
+  readonly #end: number
+
+  constructor(source: Buffer, start: number, contentStart: number, end: number) {
+    this.tag = source[start]!
+    this.#source = source
+    this.#start = start
+    this.#contentStart = contentStart
+    this.#end = end
+  }
+
   /** The whole element. */
-  readonly octets: Buffer
-  readonly content: Buffer
+  get octets(): Buffer {
+    return this.#source.subarray(this.#start, this.#end)
+  }
+
+  get content(): Buffer {
+    return this.#source.subarray(this.#contentStart, this.#end)
+  }
 }
 
 /** Where a window of octets begins and ends, and what is left of the bounds that all windows share. */
@@ -56,11 +74,7 @@ export class DerReader {
   element(tag?: number): Element {
     const start = this.#offset
     const contentStart = this.#header(tag)
-    return {
-      tag: this.#octets[start]!,
-      octets: this.#octets.subarray(start, this.#offset),
-      content: this.#octets.subarray(contentStart, this.#offset),
-    }
+    return new Element(this.#octets, start, contentStart, this.#offset)
   }
 
   /** Reads the next element if it bears this tag. */
@@ -135,9 +149,19 @@ export function requireDer(octets: Buffer): void {
   }
 }
 
-/** The dotted form of an OBJECT IDENTIFIER's content. */
+/** The dotted form of an OBJECT IDENTIFIER. */
 export function readOid(element: Element): string {
   const { content } = element
+  const key = content.toString('latin1')
+  let dotted = DOTTED.get(key)
+  if (dotted === undefined) {
+    dotted = dottedOf(content)
+    if (DOTTED.size < MAXIMUM_REMEMBERED_OIDS && key.length < 32) DOTTED.set(key, dotted)
+  }
+  return dotted
+}
+
+function dottedOf(content: Buffer): string {
   if (content.length === 0 || content.length > MAXIMUM_OID_OCTETS || content.at(-1)! > 0x7f)
     throw syntaxError(0, 'object identifier is malformed')
   const arcs: (number | bigint)[] = []
@@ -205,21 +229,42 @@ export function readFlags(element: Element): number[] {
 
 /** UTCTime or GeneralizedTime in the one form that RFC 5280 §4.1.2.5 leaves: seconds, `Z`. */
 export function readTime(element: Element): Date {
-  const text = element.content.toString('latin1')
-  const digits = element.tag === 0x17 ? century(text) : text
-  const match = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(digits)
-  if (match && (element.tag === 0x17 || element.tag === 0x18)) {
-    const [, year, month, day, hour, minute, second] = match
-    const date = new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`)
-    // Date carries the 31st of February over to March; what reads back otherwise was no date.
-    if (!Number.isNaN(date.getTime()) && date.toISOString().slice(8, 10) === day) return date
-  }
-  throw syntaxError(0, 'time is malformed')
+  const { tag, content } = element
+  const size = tag === 0x17 ? 13 : tag === 0x18 ? 15 : 0
+  if (content.length !== size || content[size - 1] !== 0x5a) throw badTime()
+  const rest = size - 11
+  const year = tag === 0x17 ? century(digits(content, 0, 2)) : digits(content, 0, 4)
+  const month = digits(content, rest, 2)
+  const day = digits(content, rest + 2, 2)
+  const hour = digits(content, rest + 4, 2)
+  const minute = digits(content, rest + 6, 2)
+  const second = digits(content, rest + 8, 2)
+  if (month === 0 || month > 12 || hour > 23 || minute > 59 || second > 59) throw badTime()
+  const date = new Date(0)
+  date.setUTCFullYear(year, month - 1, day)
+  // Date carries the 31st of February over to March; what reads back otherwise was no date.
+  if (date.getUTCDate() !== day) throw badTime()
+  date.setUTCHours(hour, minute, second)
+  return date
 }
 
 /** RFC 5280 §4.1.2.5.1: 50 and over is of the twentieth century. */
-function century(text: string): string {
-  return (text >= '5' ? '19' : '20') + text
+function century(year: number): number {
+  return year < 50 ? 2000 + year : 1900 + year
+}
+
+function digits(octets: Buffer, start: number, count: number): number {
+  let value = 0
+  for (let index = start; index < start + count; index++) {
+    const digit = octets[index]! - 0x30
+    if (digit < 0 || digit > 9) throw badTime()
+    value = value * 10 + digit
+  }
+  return value
+}
+
+function badTime(): PosternError {
+  return syntaxError(0, 'time is malformed')
 }
 
 /** The error of this file, for those that read a structure on top of it. */
@@ -239,3 +284,6 @@ function name(tag: number): string {
 const MAXIMUM_DEPTH = 64
 const MAXIMUM_ELEMENTS = 100_000
 const MAXIMUM_OID_OCTETS = 128
+/** A few dozen make up nearly all structures; strangers can fill this, and not more. */
+const MAXIMUM_REMEMBERED_OIDS = 1000
+const DOTTED = new Map<string, string>()

@@ -43,13 +43,8 @@ export async function signDetached(
 ): Promise<Buffer> {
   const frame = frameOf(signer)
   const signerInfos = await signerInfosFor(signer, contentDigest, signingTime)
-  const signedData = sequence(
-    frame.versionAndDigests,
-    sequence(oid(OID.DATA)),
-    frame.certificates,
-    signerInfos,
-  )
-  return sequence(oid(OID.SIGNED_DATA), context(0, signedData))
+  const signedData = sequence(frame.versionAndDigests, NO_CONTENT, frame.certificates, signerInfos)
+  return sequence(SIGNED_DATA, context(0, signedData))
 }
 
 /**
@@ -105,7 +100,7 @@ function prepareFrame(signer: Signer): Frame {
   // Version 1: content type id-data, X.509 certificates alone, and a signer named by issuer and
   // serial number (RFC 5652 §5.1, §5.3), which is the one name that every peer understands.
   const versionAndDigests = Buffer.concat([integer(1), setOf(algorithm.digest.identifier)])
-  const head = [open(0x30), oid(OID.SIGNED_DATA), open(0xa0), open(0x30), versionAndDigests]
+  const head = [open(0x30), SIGNED_DATA, open(0xa0), open(0x30), versionAndDigests]
   return {
     versionAndDigests,
     contentPrefix: Buffer.concat([...head, open(0x30), oid(OID.DATA), open(0xa0), open(0x24)]),
@@ -133,9 +128,9 @@ async function signerInfosFor(
   const frame = frameOf(signer)
   const attributes = [
     ...frame.attributes,
-    attribute(OID.MESSAGE_DIGEST, octetString(contentDigest)),
+    sequence(MESSAGE_DIGEST, setOf(octetString(contentDigest))),
   ]
-  if (signingTime) attributes.push(attribute(OID.SIGNING_TIME, time(signingTime)))
+  if (signingTime) attributes.push(sequence(SIGNING_TIME, setOf(time(signingTime))))
 
   // RFC 5652 §5.4: what is signed is the DER of a SET OF, though it stands there as [0].
   const signedAttributes = tlv(0x31, ...sorted(attributes))
@@ -212,3 +207,8 @@ const CAPABILITIES = sequence(
     OID.AES_128_CBC,
   ].map(capability => sequence(oid(capability))),
 )
+
+const SIGNED_DATA = oid(OID.SIGNED_DATA)
+const MESSAGE_DIGEST = oid(OID.MESSAGE_DIGEST)
+const SIGNING_TIME = oid(OID.SIGNING_TIME)
+const NO_CONTENT = sequence(oid(OID.DATA))

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { base64Lines } from '../../mail/base64.ts'
 import { signDetached } from '../cms/signed-data.ts'
 import type { Signer } from '../key.ts'
@@ -18,7 +18,7 @@ export interface SignOptions {
 }
 
 export interface ClearSignOptions extends SignOptions {
-  /** At most 70 characters (RFC 2046 §5.1.1), no line of the entity. Default: random, 128 bits. */
+  /** At most 70 characters (RFC 2046 §5.1.1), no line of the entity. Default: random. */
   readonly boundary?: string
 }
 
@@ -56,8 +56,9 @@ export async function* clearSign(
   ])
 }
 
+/** Nobody can have written a line that holds these 122 random bits. */
 function randomBoundary(): string {
-  return `signed-${randomBytes(16).toString('hex')}`
+  return `signed-${randomUUID()}`
 }
 
 function ascii(text: string): Buffer {

@@ -1,0 +1,100 @@
+/**
+ * What signing costs beside the bare signature, and how fast content flows: `node test/bench/sign.ts`.
+ *
+ * CPU of the whole process, thread pool included. Ratios hold from machine to machine, rates do not.
+ *
+ * @module
+ */
+import { execFileSync } from 'node:child_process'
+import { createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { signatureAlgorithmFor, signOctets } from '../../src/crypto/algorithms.ts'
+import type { Signer } from '../../src/crypto/key.ts'
+import { clearSign } from '../../src/crypto/smime/clear-sign.ts'
+import { opaqueSign } from '../../src/crypto/smime/opaque-sign.ts'
+import { checked } from '../../src/crypto/smime/self-check.ts'
+import { parseCertificate } from '../../src/crypto/x509/certificate.ts'
+
+const RSA = generateKeyPairSync('rsa', { modulusLength: 2048 })
+const P256 = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+const SMALL = canonical(4096)
+const LARGE = canonical(25 * 2 ** 20)
+
+await ratio('RSA-2048, 4 KB', signerFor(RSA.privateKey), 400)
+await ratio('P-256, 4 KB', signerFor(P256.privateKey), 2000)
+await throughput('clear and self-check, 25 MB', clearSign, true)
+await throughput('clear alone, 25 MB', clearSign, false)
+await throughput('opaque and self-check, 25 MB', opaqueSign, true)
+await throughput('opaque alone, 25 MB', opaqueSign, false)
+
+/** Rounds of the two alternate, so that a busy machine troubles both alike; the best of each counts. */
+async function ratio(name: string, signer: Signer, count: number): Promise<void> {
+  const octets = randomBytes(500)
+  let bare = Infinity
+  let whole = Infinity
+  for (let round = 0; round < 6; round++) {
+    bare = Math.min(bare, await cpuMs(count, () => signer.sign(octets)))
+    const run = () =>
+      drain(checked(clearSign(chunked(SMALL), signer, { signingTime: new Date() }), signer))
+    whole = Math.min(whole, await cpuMs(count, run))
+  }
+  const numbers = `bare ${bare.toFixed(3)} ms, signed and checked ${whole.toFixed(3)} ms`
+  console.log(`${name}: ${numbers}, ratio ${(whole / bare).toFixed(2)}`)
+}
+
+async function throughput(name: string, sign: typeof clearSign, check: boolean): Promise<void> {
+  const signer = signerFor(P256.privateKey)
+  let best = Infinity
+  for (let round = 0; round < 8; round++) {
+    const signed = sign(chunked(LARGE), signer, { signingTime: new Date() })
+    best = Math.min(best, await cpuMs(1, () => drain(check ? checked(signed, signer) : signed)))
+  }
+  console.log(`${name}: ${(((LARGE.length / best) * 1000) / 1e6).toFixed(0)} MB/s`)
+}
+
+async function cpuMs(count: number, run: () => Promise<unknown>): Promise<number> {
+  const before = process.cpuUsage()
+  for (let done = 0; done < count; done++) await run()
+  const { user, system } = process.cpuUsage(before)
+  return (user + system) / 1000 / count
+}
+
+async function drain(chunks: AsyncIterable<Buffer>): Promise<number> {
+  let size = 0
+  for await (const chunk of chunks) size += chunk.length
+  return size
+}
+
+async function* chunked(octets: Buffer): AsyncGenerator<Buffer, void, undefined> {
+  for (let start = 0; start < octets.length; start += 65_536)
+    yield octets.subarray(start, start + 65_536)
+}
+
+function canonical(size: number): Buffer {
+  const header = 'Content-Type: text/plain\r\n\r\n'
+  const line = `${randomBytes(57).toString('base64')}\r\n`
+  return Buffer.from(header + line.repeat(Math.ceil(size / line.length)))
+}
+
+function signerFor(key: KeyObject): Signer {
+  const folder = mkdtempSync(join(tmpdir(), 'postern-bench-'))
+  try {
+    const file = join(folder, 'key.pem')
+    writeFileSync(file, key.export({ format: 'pem', type: 'pkcs8' }))
+    const out = ['-outform', 'DER', '-out', join(folder, 'certificate.der')]
+    execFileSync('openssl', ['req', '-x509', '-new', '-key', file, '-subj', '/CN=Bench', ...out])
+    const certificate = parseCertificate(readFileSync(join(folder, 'certificate.der')))
+    const algorithm = signatureAlgorithmFor(certificate.publicKey, {})
+    const privateKey = createPrivateKey(readFileSync(file))
+    return {
+      certificate,
+      path: [],
+      algorithm,
+      sign: octets => signOctets(privateKey, algorithm, octets),
+    }
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}

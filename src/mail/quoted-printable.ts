@@ -32,7 +32,8 @@ export async function* encodeQuotedPrintable(
 export function quotedPrintableOctets(block: Buffer): number {
   let escaped = 0
   for (let index = 0; index < block.length; index++) {
-    if (KINDS[block[index]!] === ESCAPED) escaped++
+    const octet = block[index]!
+    if (KINDS[octet] === ESCAPED && octet !== LF) escaped++
   }
   return Math.ceil((block.length + 2 * escaped) * (78 / 75))
 }
@@ -77,7 +78,8 @@ export async function* repairQuotedPrintable(
       let written = 0
       for (let index = 0; index < block.length; index++) {
         const octet = block[index]!
-        const breaks = column >= REPAIRED_COLUMNS && sinceEquals > 2 && octet !== CR && octet !== LF
+        const breaks =
+          column >= REPAIRED_COLUMNS && sinceEquals > 2 && mayFollowBreak(octet, column)
         if (breaks) {
           written += SOFT_BREAK.copy(out, written)
           column = 0
@@ -95,6 +97,14 @@ export async function* repairQuotedPrintable(
       yield out.subarray(0, written)
     }
   }
+}
+
+/**
+ * White space that may be the end of a line stays with it: a reader drops it there (rule 3). A line
+ * that would become too long all the same is broken in it.
+ */
+function mayFollowBreak(octet: number, column: number): boolean {
+  return !isBlank(octet) ? octet !== LF : octet !== CR && column >= MAX_REPAIRED_COLUMNS
 }
 
 class Encoder {
@@ -256,6 +266,7 @@ const LOOK_AHEAD_OCTETS = FROM.length
 const MAX_COLUMNS = 75
 /** Lines that were whole before stay, as long as a relay takes them. */
 const REPAIRED_COLUMNS = 900
+const MAX_REPAIRED_COLUMNS = 990
 /** White space at the end of a chunk waits for what follows it. */
 const MAX_REST_OCTETS = 4096
 

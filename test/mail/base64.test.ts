@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { base64Lines, decodeBase64, encodeBase64Lines } from '../../src/mail/base64.ts'
+import { collect, cut, stream } from './held.ts'
 
 describe('base64 lines', () => {
   test('are 76 characters long and all end in CRLF (RFC 2045 §6.8)', () => {
@@ -68,23 +69,6 @@ describe('decoding base64', () => {
 
 function octets(): fc.Arbitrary<Buffer> {
   return fc.uint8Array({ maxLength: 400 }).map(array => Buffer.from(array))
-}
-
-function cut(text: Buffer, size: number): Buffer[] {
-  const pieces: Buffer[] = []
-  for (let start = 0; start < text.length; start += size)
-    pieces.push(text.subarray(start, start + size))
-  return pieces
-}
-
-async function* stream(pieces: readonly Buffer[]): AsyncGenerator<Buffer> {
-  yield* pieces
-}
-
-async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const all: Buffer[] = []
-  for await (const chunk of chunks) all.push(chunk)
-  return Buffer.concat(all)
 }
 
 const CHARACTERS = ['A', 'Q', 'w', '/', '+', '-', '_', '=', '\r', '\n', ' ', '\t', '!', 'é']

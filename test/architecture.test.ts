@@ -12,8 +12,8 @@ const FLOORS: readonly (readonly string[])[] = [
   ['errors.ts', 'log.ts'],
   ['mail/'],
   ['crypto/', 'policy/', 'smtp/'],
-  ['certstore/', 'config.ts'],
-  ['gateway.ts', 'admin/'],
+  ['certstore/', 'config/'],
+  ['gateway/', 'admin/'],
   ['main.ts', 'commands/'],
 ]
 /**

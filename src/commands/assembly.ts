@@ -1,0 +1,142 @@
+/**
+ * Makes the house from a configuration: the one place where its rooms are joined.
+ *
+ * @module
+ */
+import { createHash, createPrivateKey, timingSafeEqual } from 'node:crypto'
+import { mkdirSync, readFileSync } from 'node:fs'
+import { BlockList, isIPv6 } from 'node:net'
+import { join } from 'node:path'
+import { type IdentityFault, loadIdentities } from '../certstore/identities.ts'
+import type { Config, Credentials, NextHopConfig, TlsConfig } from '../config/config.ts'
+import { createGateway } from '../gateway/gateway.ts'
+import { type Log, visible } from '../log.ts'
+import { ContentWriter, contentStore } from '../mail/content.ts'
+import { compileRules } from '../policy/rule.ts'
+import { openLedger } from '../smtp/ledger.ts'
+import type { ListenerSettings } from '../smtp/listener.ts'
+import { createNextHop, type NextHop } from '../smtp/next-hop.ts'
+import type { Client, House } from '../smtp/transaction.ts'
+
+/** A house that is ready to serve a listener. */
+export interface Assembly {
+  readonly house: House
+  readonly listener: ListenerSettings
+  /** What is wrong with identities; they do not stop the gateway. */
+  readonly identityFaults: readonly IdentityFault[]
+  /** Says QUIT to the next hops and closes what is open. */
+  close(): Promise<void>
+}
+
+/** Joins the rooms as the configuration says. */
+export async function assemble(config: Config, log: Log): Promise<Assembly> {
+  mkdirSync(config.state, { recursive: true, mode: 0o700 })
+  const { identities, faults } = await loadIdentities(config.identities, new Date())
+  const ledger = openLedger(join(config.state, 'ledger.sqlite'), Date.now)
+  const nextHops = new Map<string, NextHop>()
+  for (const [name, settings] of Object.entries(config.nextHop))
+    nextHops.set(
+      name,
+      createNextHop({ ...nextHopSettings(settings), name, hostname: config.hostname }, log),
+    )
+
+  const house = createGateway({
+    hostname: config.hostname,
+    domains: new Set(config.domains),
+    rules: compileRules(config.rules),
+    identities,
+    nextHops,
+    ledger,
+    mayRelay: relayTest(config.relayFrom),
+    maxHops: config.limits.hops,
+    addressForLog: addressForLog(config.log.addresses),
+    now: () => new Date(),
+    log,
+  })
+  return {
+    house,
+    listener: listenerSettings(config),
+    identityFaults: faults,
+    async close() {
+      await Promise.all([...nextHops.values()].map(nextHop => nextHop.close()))
+      ledger.close()
+    },
+  }
+}
+
+/** The configuration in the words of the listener. */
+function listenerSettings(config: Config): ListenerSettings {
+  const { limits, auth, tls } = config
+  const store = contentStore({
+    memoryPerMessageOctets: limits.memoryPerMessage,
+    memoryOctets: limits.memory,
+  })
+  return {
+    hostname: config.hostname,
+    listen: config.listen,
+    ...(tls && { tls: { certificate: readFileSync(tls.certificate), key: keyOf(tls) } }),
+    ...(auth.users.length > 0 && { authenticate: authenticator(auth.users) }),
+    limits: {
+      messageOctets: limits.message,
+      recipients: limits.recipients,
+      connections: limits.connections,
+      connectionsPerAddress: limits.connectionsPerAddress,
+      junkCommands: limits.junkCommands,
+      errors: limits.errors,
+      commandMs: limits.command,
+      dataOctetsPerSecond: limits.dataRate,
+      sessionMs: limits.session,
+    },
+    hold: () => new ContentWriter(store),
+  }
+}
+
+function keyOf({ key, password }: TlsConfig): string {
+  const read = readFileSync(key)
+  if (password === undefined) return read.toString()
+  const opened = createPrivateKey({ key: read, passphrase: password })
+  return opened.export({ format: 'pem', type: 'pkcs8' }).toString()
+}
+
+function nextHopSettings({ ca, ...settings }: NextHopConfig) {
+  return { ...settings, ca: ca === undefined ? undefined : readFileSync(ca, 'utf8') }
+}
+
+/** Whether a client may send outbound: it stands in `relayFrom`, or has authenticated. */
+function relayTest(relayFrom: readonly string[]): (client: Client) => boolean {
+  const networks = new BlockList()
+  for (const entry of relayFrom) {
+    const [address, prefix] = entry.split('/') as [string, string?]
+    const family = isIPv6(address) ? 'ipv6' : 'ipv4'
+    if (prefix === undefined) networks.addAddress(address, family)
+    else networks.addSubnet(address, Number(prefix), family)
+  }
+  return ({ user, address }) =>
+    user !== undefined || networks.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+}
+
+/** Compares in constant time, whether the user exists or not. */
+function authenticator(users: readonly Credentials[]): (user: string, password: string) => boolean {
+  const digests = new Map(users.map(it => [it.user, digest(it.password)]))
+  return (user, password) => {
+    const known = digests.get(user)
+    return timingSafeEqual(digest(password), known ?? NO_DIGEST) && known !== undefined
+  }
+}
+
+/** How addresses are told in the log: the operator's choice. */
+function addressForLog(
+  choice: Config['log']['addresses'],
+): (address: string) => string | undefined {
+  switch (choice) {
+    case 'full':
+      return address => visible(address)
+    case 'hashed':
+      return address => digest(address.toLowerCase()).toString('hex').slice(0, 16)
+    case 'none':
+      return () => undefined
+  }
+}
+
+const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
+const NO_DIGEST = Buffer.alloc(32)

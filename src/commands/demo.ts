@@ -1,0 +1,252 @@
+/**
+ * `postern demo`: the main job on real messages, with nothing to install or configure.
+ *
+ *     a client ──▶ Postern on 127.0.0.1:2525 ──▶ an embedded mail server that shows what arrives
+ *
+ * A private CA, identities and a configuration are made in a temporary folder, which is gone at the end.
+ *
+ * @module
+ */
+import { once } from 'node:events'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { createTransport } from 'nodemailer'
+import { loadConfig } from '../config/load.ts'
+import { certificatePem, identityPem, issue } from '../crypto/x509/issue.ts'
+import { type Log, type LogFields, silentLog } from '../log.ts'
+import { listen } from '../smtp/listener.ts'
+import { assemble } from './assembly.ts'
+import { type Arrival, startMailbox } from './demo-mailbox.ts'
+import { verdictOn } from './demo-verdict.ts'
+
+/** Runs until Ctrl-C, or once with `--once`; 0, or 1 where a message did not come out as promised. */
+export async function demo(argv: readonly string[]): Promise<number> {
+  const { values } = parseArgs({ args: [...argv], options: OPTIONS })
+  if (values.help) {
+    console.log(HELP)
+    return 0
+  }
+  const folder = await mkdtemp(join(tmpdir(), 'postern-demo-'))
+  try {
+    return await run(folder, Number(values.port), values.once)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+async function run(folder: string, port: number, single: boolean): Promise<number> {
+  say('Postern demo', '')
+  await makeIdentities(folder)
+  const arrivals: Arrival[] = []
+  const mailbox = await startMailbox(arrival => arrivals.push(arrival))
+  await writeFile(join(folder, 'postern.yaml'), configuration(port, mailbox.port))
+  const { config } = await loadConfig(join(folder, 'postern.yaml'), process.env)
+
+  const happenings: LogFields[] = []
+  const log = listeningLog(happenings)
+  const assembly = await assemble(config, log)
+  const listener = await listen(assembly.listener, assembly.house, log)
+  const stop = async (): Promise<void> => {
+    await listener.drain(2_000)
+    await assembly.close()
+    await mailbox.close()
+  }
+  try {
+    const address = listener.addresses[0]!
+    say('gateway', `listens on ${address.address}:${address.port}, the next hop is embedded`)
+    const failures = await tellScenes(address.port, arrivals, happenings, folder)
+    if (single) return failures > 0 ? 1 : 0
+    await stayUp(address.port, arrivals, happenings, folder)
+    return failures > 0 ? 1 : 0
+  } finally {
+    await stop()
+  }
+}
+
+/** What is sent, and what each recipient has to get. */
+interface Scene {
+  readonly title: string
+  readonly from: string
+  readonly to: readonly string[]
+  readonly subject: string
+  readonly text: string
+  /** Recipient to what has to arrive. */
+  readonly expected: Readonly<Record<string, 'signed' | 'as it was'>>
+}
+
+async function tellScenes(
+  port: number,
+  arrivals: Arrival[],
+  happenings: LogFields[],
+  folder: string,
+): Promise<number> {
+  let failures = 0
+  for (const scene of SCENES) {
+    say('', '')
+    say(scene.title, `${scene.from} to ${scene.to.join(' and ')}`)
+    await send(port, scene)
+    tellDecisions(happenings.splice(0))
+    for (const arrival of arrivals.splice(0))
+      failures += (await tellArrival(arrival, scene, folder)) ? 0 : 1
+  }
+  say('', '')
+  say(
+    'result',
+    failures === 0
+      ? 'every message came out as promised'
+      : `${failures} did not come out as promised`,
+  )
+  return failures
+}
+
+async function send(port: number, { from, to, subject, text }: Scene): Promise<void> {
+  const transport = createTransport({
+    host: '127.0.0.1',
+    port,
+    ignoreTLS: true,
+    name: 'mail.example.test',
+  })
+  await transport.sendMail({ from, to: [...to], subject, text })
+  transport.close()
+}
+
+function tellDecisions(happenings: readonly LogFields[]): void {
+  for (const { recipients } of happenings)
+    for (const it of (recipients ?? []) as readonly Record<string, string>[])
+      say(
+        `  decided for ${it['recipient']}`,
+        [`rule ${it['rule']}: ${it['treatment']}`, it['identity'] ?? it['reason']].join(', '),
+      )
+}
+
+async function tellArrival(
+  arrival: Arrival,
+  scene: Scene | undefined,
+  folder: string,
+): Promise<boolean> {
+  const verdict = await verdictOn(arrival.octets, join(folder, 'root.pem'))
+  const wanted = arrival.recipients.map(recipient => scene?.expected[recipient])
+  const asWanted = wanted.every(it => it === undefined || it === verdict.state)
+  say(`  arrived for ${arrival.recipients.join(', ')}`, `${verdict.state}: ${verdict.words}`)
+  return asWanted
+}
+
+async function stayUp(
+  port: number,
+  arrivals: Arrival[],
+  happenings: LogFields[],
+  folder: string,
+): Promise<void> {
+  say('', '')
+  say('try it', `any client may send to 127.0.0.1:${port}; mail from alice@example.test is signed`)
+  say('', `swaks --server 127.0.0.1:${port} --from alice@example.test --to you@elsewhere.test`)
+  say('', 'Ctrl-C ends the demo and leaves nothing behind.')
+  const timer = setInterval(() => {
+    tellDecisions(happenings.splice(0))
+    for (const arrival of arrivals.splice(0)) void tellArrival(arrival, undefined, folder)
+  }, 200)
+  await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')])
+  clearInterval(timer)
+}
+
+async function makeIdentities(folder: string): Promise<void> {
+  await mkdir(join(folder, 'identities'), { mode: 0o700 })
+  const life = {
+    notBefore: new Date(Date.now() - 3_600_000),
+    notAfter: new Date(Date.now() + 30 * 86_400_000),
+  }
+  const root = await issue({ ...life, commonName: 'Postern demo root', authority: true })
+  const issuing = await issue({
+    ...life,
+    commonName: 'Postern demo CA',
+    authority: true,
+    issuer: root,
+  })
+  const alice = await issue({
+    ...life,
+    commonName: 'Alice',
+    addresses: ['alice@example.test'],
+    issuer: issuing,
+    key: 'rsa-2048',
+  })
+  await writeFile(join(folder, 'root.pem'), certificatePem(root.der))
+  await writeFile(join(folder, 'identities', 'alice.pem'), identityPem(alice), { mode: 0o600 })
+  say('identities', 'a private CA, and an RSA-2048 certificate for alice@example.test')
+}
+
+function configuration(port: number, nextHopPort: number): string {
+  return `hostname: gw.example.test
+domains: [example.test]
+listen:
+  - { address: 127.0.0.1, port: ${port}, tls: none }
+relayFrom: [127.0.0.1]
+nextHop:
+  inbound: { host: 127.0.0.1, port: ${nextHopPort}, tls: none }
+  outbound: { host: 127.0.0.1, port: ${nextHopPort}, tls: none }
+identities:
+  - { files: identities/ }
+rules:
+  - name: machines-that-cannot-read-signatures
+    when: { direction: outbound, recipient: "*@machines.test" }
+    then: { sign: never }
+  - name: outbound
+    when: { direction: outbound }
+    then: { sign: always }
+`
+}
+
+/** A log that keeps what was decided, for people. */
+function listeningLog(happenings: LogFields[]): Log {
+  return {
+    ...silentLog,
+    info: (event, fields) => {
+      if (event === 'message' && fields) happenings.push(fields)
+    },
+    error: (event, fields) => console.error('postern demo:', event, fields),
+    with: () => listeningLog(happenings),
+  }
+}
+
+function say(what: string, words: string): void {
+  console.log(
+    what === ''
+      ? `${' '.repeat(WIDTH)}${words}`.trimEnd()
+      : `${what.padEnd(WIDTH)} ${words}`.trimEnd(),
+  )
+}
+
+const WIDTH = 36
+
+const SCENES: readonly Scene[] = [
+  {
+    title: 'outbound',
+    from: 'alice@example.test',
+    to: ['bob@partner.test', 'robot@machines.test'],
+    subject: 'Quarterly figures',
+    text: 'Dear Bob,\n\nthe figures are as discussed: 1,000 € more.\n\nAlice\n',
+    expected: { 'bob@partner.test': 'signed', 'robot@machines.test': 'as it was' },
+  },
+  {
+    title: 'inbound',
+    from: 'bob@partner.test',
+    to: ['alice@example.test'],
+    subject: 'Re: Quarterly figures',
+    text: 'Dear Alice,\n\nthank you.\n\nBob\n',
+    expected: { 'alice@example.test': 'as it was' },
+  },
+]
+
+const OPTIONS = {
+  once: { type: 'boolean', default: false },
+  port: { type: 'string', default: '2525' },
+  help: { type: 'boolean', default: false },
+} as const
+const HELP = `usage: postern demo [--once] [--port PORT]
+
+Makes a private CA and an identity in a temporary folder, starts the gateway on 127.0.0.1:2525 with an
+embedded next hop, sends messages through it, tells what was decided and what came out, and stays up.
+
+  --once        ends by itself: 0 where every message came out as promised, else 1
+  --port PORT   another port; 0 for any that is free`

@@ -1,0 +1,237 @@
+/**
+ * `postern explain`: decides about a message without sending it, and says why.
+ *
+ * Asks the same questions as the gateway, in the same order, with the same code; only RCPT is not
+ * offered to a next hop, so what the next hop would say is not known.
+ *
+ * @module
+ */
+import { readFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
+import { type Identities, loadIdentities } from '../certstore/identities.ts'
+import type { Config } from '../config/config.ts'
+import { ConfigFaults } from '../config/fault.ts'
+import { loadConfig } from '../config/load.ts'
+import { signingTimeFor } from '../crypto/smime/sign-message.ts'
+import { PosternError } from '../errors.ts'
+import { type Decision, decideAll, type Message } from '../gateway/decision.ts'
+import { directionOf } from '../gateway/gateway.ts'
+import { nextHopOf } from '../gateway/shipping.ts'
+import { visible } from '../log.ts'
+import { type Mailbox, parseMailbox } from '../mail/address.ts'
+import { contentOf } from '../mail/content.ts'
+import { readHeaderSection } from '../mail/header-section.ts'
+import { prepare } from '../mail/seven-bit.ts'
+import { explainTreatment } from '../policy/decide.ts'
+import { compileRules } from '../policy/rule.ts'
+
+/** Prints what would become of the message; 0, or 1 where somebody would be refused, 2 for usage. */
+export async function explain(argv: readonly string[]): Promise<number> {
+  try {
+    return await answer(argv)
+  } catch (error) {
+    if (error instanceof ConfigFaults) {
+      console.error(error.message)
+      return 1
+    }
+    if (!isUsageError(error)) throw error
+    console.error(`postern explain: ${error.message}\n\n${HELP}`)
+    return 2
+  }
+}
+
+async function answer(argv: readonly string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...argv],
+    options: OPTIONS,
+    allowPositionals: true,
+  })
+  if (values.help) {
+    console.log(HELP)
+    return 0
+  }
+  const [file] = positionals
+  if (file === undefined || positionals.length > 1) throw new Usage('name one message')
+  if (values.to.length === 0) throw new Usage('name at least one recipient with --to')
+  const { config } = await loadConfig(values.config, process.env)
+  const { identities } = await loadIdentities(config.identities, new Date())
+  const message = await readMessage(file, values)
+  const accounts = await explainAll(message, values.to.map(mailboxOf), config, identities)
+  console.log(
+    values.json ? JSON.stringify(accounts, undefined, 2) : accounts.map(inWords).join('\n\n'),
+  )
+  return accounts.some(({ refused }) => refused) ? 1 : 0
+}
+
+/** What is told of one recipient. */
+interface Account {
+  readonly recipient: string
+  readonly direction: string
+  readonly nextHop: string
+  readonly classes: readonly string[]
+  readonly author: string | undefined
+  readonly rule: string
+  readonly action: string
+  readonly refused: boolean
+  readonly reason: string
+  readonly certificate?: Signing | undefined
+  readonly change: readonly string[]
+}
+
+interface Signing {
+  readonly identity: string
+  readonly algorithm: string
+  readonly source: string | undefined
+  readonly fingerprint: string
+  readonly notAfter: string
+  readonly signingTime: string
+  readonly preparation: string
+}
+
+async function explainAll(
+  message: Message,
+  recipients: readonly Mailbox[],
+  config: Config,
+  identities: Identities,
+): Promise<readonly Account[]> {
+  const domains = new Set(config.domains)
+  const paths = recipients.map(mailbox => {
+    const forwardPath = { mailbox, parameters: new Map<string, string>() }
+    return { forwardPath, direction: directionOf(forwardPath, domains) }
+  })
+  const parts = { rules: compileRules(config.rules), identities }
+  const now = new Date()
+  const decisions = await decideAll(message, paths, parts, now)
+  return Promise.all(
+    decisions.map(async decision =>
+      account(decision, await signing(message, decision, identities, now)),
+    ),
+  )
+}
+
+function account(decision: Decision, certificate: Signing | undefined): Account {
+  const { facts, wish, finding, treatment, direction } = decision
+  const { action, reason, change } = explainTreatment(wish, facts.classes, finding, treatment)
+  return {
+    recipient: facts.recipient,
+    direction,
+    nextHop: nextHopOf(decision),
+    classes: [...facts.classes],
+    author: facts.author,
+    rule: wish.rule,
+    action,
+    refused: treatment.kind === 'reject' || treatment.kind === 'defer',
+    reason,
+    certificate,
+    change,
+  }
+}
+
+async function signing(
+  { content, section }: Message,
+  { signer, finding, treatment }: Decision,
+  identities: Identities,
+  now: Date,
+): Promise<Signing | undefined> {
+  if (!signer || finding.kind !== 'found' || treatment.kind !== 'sign') return undefined
+  const prepared = await prepare(content, section)
+  const time = signingTimeFor(section.first('date')?.body, now)
+  return {
+    identity: finding.identity,
+    algorithm: signer.algorithm.name,
+    source: identities.all.find(it => it.signer === signer)?.file,
+    fingerprint: signer.certificate.fingerprint,
+    notAfter: signer.certificate.notAfter.toISOString(),
+    signingTime: time ? 'stated' : 'left out: the Date field is more than 55 minutes off',
+    preparation: PREPARATION[prepared.kind](prepared.kind === 'unsafe' ? prepared.reason : ''),
+  }
+}
+
+function inWords(account: Account): string {
+  const { certificate } = account
+  const rows: [string, string | undefined][] = [
+    ['direction', `${account.direction}, by next hop ${account.nextHop}`],
+    ['author', account.author ?? 'no one author'],
+    ['classes', account.classes.join(', ') || 'none'],
+    ['rule', account.rule],
+    ['action', account.action],
+    ['why', account.reason],
+    ['certificate', certificate?.identity],
+    ['  from', certificate?.source],
+    ['  algorithm', certificate?.algorithm],
+    ['  until', certificate?.notAfter],
+    ['  signing time', certificate?.signingTime],
+    ['  content', certificate?.preparation],
+    ...account.change.map((text): [string, string] => ['otherwise', text]),
+  ]
+  const lines = rows.flatMap(([name, value]) =>
+    value === undefined ? [] : [`  ${name.padEnd(16)}${visible(value)}`],
+  )
+  return [visible(account.recipient), ...lines].join('\n')
+}
+
+async function readMessage(
+  file: string,
+  { from, client, user }: { from: string; client: string; user?: string | undefined },
+): Promise<Message> {
+  const octets = await readFile(file === '-' ? '/dev/stdin' : file).catch((error: unknown) => {
+    throw new Usage(`cannot read ${file}: ${(error as Error).message}`)
+  })
+  const content = contentOf(withLineEnds(octets))
+  return {
+    client: { address: client, user },
+    reversePath: from === '' || from === '<>' ? null : mailboxOf(from),
+    content,
+    section: await readHeaderSection(content),
+  }
+}
+
+/** Message files commonly end lines with LF alone; on the wire it is CRLF. */
+function withLineEnds(octets: Buffer): Buffer {
+  return Buffer.from(octets.toString('latin1').replace(/\r?\n/g, '\r\n'), 'latin1')
+}
+
+function mailboxOf(text: string): Mailbox {
+  try {
+    return parseMailbox(text)
+  } catch (error) {
+    if (error instanceof PosternError) throw new Usage(`${visible(text)}: ${error.message}`)
+    throw error
+  }
+}
+
+class Usage extends Error {}
+
+function isUsageError(error: unknown): error is Error {
+  const code = (error as { code?: unknown }).code
+  return error instanceof Usage || (typeof code === 'string' && code.startsWith('ERR_PARSE_ARGS'))
+}
+
+const PREPARATION = {
+  'as-is': () => 'signed octet for octet',
+  're-encoded': () => 'parts with 8-bit octets or long lines are re-encoded first',
+  unsafe: (reason: string) => `signed opaque: ${reason}`,
+} as const
+
+const OPTIONS = {
+  from: { type: 'string', default: '' },
+  to: { type: 'string', multiple: true, default: [] as string[] },
+  client: { type: 'string', default: '127.0.0.1' },
+  user: { type: 'string' },
+  config: { type: 'string', default: 'config/postern.yaml' },
+  json: { type: 'boolean', default: false },
+  help: { type: 'boolean', default: false },
+} as const
+const HELP = `usage: postern explain MESSAGE.eml --from A --to B [--to C …] [--config FILE] [--json]
+
+Decides about a message without sending it: per recipient the rule, the certificate and where it
+comes from, the algorithm, the action, and what would change it. MESSAGE.eml may be - for stdin.
+
+  --from A        reverse-path; <> or left out: the null reverse-path
+  --to B          recipient; may be given several times
+  --client IP     address that the message comes from, default 127.0.0.1
+  --user NAME     the client has authenticated as NAME
+  --config FILE   default config/postern.yaml
+  --json          the same for programs
+
+Exit code 1 where a recipient would be refused.`

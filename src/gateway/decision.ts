@@ -1,0 +1,139 @@
+/**
+ * What is to become of a mail object, for each of its forward-paths: facts gathered, wish decided,
+ * signer sought, treatment concluded. Nothing is sent here; `explain` asks the same questions.
+ *
+ * @module
+ */
+import type { Identities } from '../certstore/identities.ts'
+import type { Signer } from '../crypto/key.ts'
+import { PosternError } from '../errors.ts'
+import { type Mailbox, parseMailboxList } from '../mail/address.ts'
+import { decodeEncodedWords } from '../mail/encoded-word.ts'
+import { type Entity, leaves, walk } from '../mail/entity.ts'
+import type { HeaderSection } from '../mail/header-section.ts'
+import type { Content, ForwardPath, ReversePath } from '../mail/mail-object.ts'
+import { contentTypeOf, type MediaType } from '../mail/media-type.ts'
+import { asksForSigner, conclude, decide } from '../policy/decide.ts'
+import { classesOf, type Direction, type Facts, headerFacts } from '../policy/facts.ts'
+import type { Ruleset } from '../policy/rule.ts'
+import type { SignerFinding, Treatment, Wish } from '../policy/treatment.ts'
+import type { Client } from '../smtp/transaction.ts'
+
+/** A forward-path that the next hop of its direction has accepted. */
+export interface Recipient {
+  readonly forwardPath: ForwardPath
+  readonly direction: Direction
+}
+
+/** A message, its header section read. */
+export interface Message {
+  readonly client: Pick<Client, 'address' | 'user'>
+  readonly reversePath: ReversePath
+  readonly content: Content
+  readonly section: HeaderSection
+}
+
+/** Where decisions come from. */
+export interface DecisionParts {
+  readonly rules: Ruleset
+  readonly identities: Identities
+}
+
+/** What was decided for one forward-path, and everything that it was decided by. */
+export interface Decision extends Recipient {
+  readonly facts: Facts
+  readonly wish: Wish
+  readonly finding: SignerFinding
+  /** Who signs, where the treatment is `sign`. */
+  readonly signer: Signer | undefined
+  readonly treatment: Treatment
+}
+
+/** Decides for all recipients of a message, each on its own. */
+export async function decideAll(
+  message: Message,
+  recipients: readonly Recipient[],
+  { rules, identities }: DecisionParts,
+  now: Date,
+): Promise<readonly Decision[]> {
+  const known = await messageFacts(message, rules)
+  const author = authorOf(message.section)
+  return recipients.map(recipient => {
+    const facts = factsFor(known, recipient)
+    const wish = decide(facts, rules)
+    const search = asksForSigner(wish, facts.classes)
+      ? findSigner(author, identities, now)
+      : NOT_SOUGHT
+    return {
+      ...recipient,
+      facts,
+      wish,
+      ...search,
+      treatment: conclude(wish, facts.classes, search.finding),
+    }
+  })
+}
+
+/** The one author of a message, or why there is none (RFC 5322 §3.6.2). */
+type Author =
+  | { readonly mailbox: Mailbox }
+  | { readonly mailbox?: undefined; readonly reason: string }
+
+interface Search {
+  readonly finding: SignerFinding
+  readonly signer: Signer | undefined
+}
+
+async function messageFacts(
+  { client, reversePath, content, section }: Message,
+  rules: Ruleset,
+): Promise<Omit<Facts, 'direction' | 'recipient'>> {
+  const subject = section.first('subject')
+  return {
+    sender: reversePath?.toString() ?? '',
+    author: authorOf(section).mailbox?.toString(),
+    subject: subject === undefined ? '' : decodeEncodedWords(subject.body),
+    header: headerFacts(section, rules.fieldNames),
+    authenticated: client.user !== undefined,
+    client: client.address,
+    sizeOctets: content.sizeOctets,
+    classes: classesOf(section, rules.needsStructure ? await partsOf(content, section) : []),
+  }
+}
+
+function factsFor(known: Omit<Facts, 'direction' | 'recipient'>, recipient: Recipient): Facts {
+  const { forwardPath, direction } = recipient
+  return { ...known, direction, recipient: forwardPath.mailbox.toString() }
+}
+
+/** Media types of the parts, for what shows only there. Read only where a rule asks for it. */
+async function partsOf(content: Content, section: HeaderSection): Promise<readonly MediaType[]> {
+  const root = contentTypeOf(section)
+  if (root.type !== 'multipart' && root.type !== 'message') return []
+  const entity: Entity = await walk(content)
+  return [...leaves(entity)].map(leaf => leaf.mediaType)
+}
+
+function authorOf(section: HeaderSection): Author {
+  const fields = section.all('from')
+  if (fields.length !== 1) return { reason: `the message has ${fields.length} From fields` }
+  try {
+    const mailboxes = parseMailboxList(fields[0]!.body)
+    if (mailboxes.length === 1) return { mailbox: mailboxes[0]! }
+    return { reason: `the From field has ${mailboxes.length} mailboxes` }
+  } catch (error) {
+    if (error instanceof PosternError)
+      return { reason: `the From field cannot be read: ${error.message}` }
+    throw error
+  }
+}
+
+function findSigner(author: Author, identities: Identities, now: Date): Search {
+  if (author.mailbox === undefined)
+    return { finding: { kind: 'none', reason: author.reason }, signer: undefined }
+  const found = identities.find(author.mailbox, now)
+  if (found.kind !== 'found') return { finding: found, signer: undefined }
+  return { finding: { kind: 'found', identity: found.identity }, signer: found.signer }
+}
+
+const NOT_SOUGHT: Search = { finding: { kind: 'none', reason: 'not sought' }, signer: undefined }

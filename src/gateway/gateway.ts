@@ -1,0 +1,266 @@
+/**
+ * The trip of one mail object through the house.
+ *
+ *     MAIL ──▶ Trip ── RCPT ──▶ offered live to the next hop of its direction
+ *                   └─ end of data ──▶ decide ──▶ group ──▶ protect ──▶ all dots, or none ──▶ reply
+ *
+ * This room knows policy, identities, cryptography and SMTP; none of those knows another. We keep no
+ * mail: our 250 is the next hop's (RFC 5321 §6.1).
+ *
+ * @module
+ */
+import { randomBytes } from 'node:crypto'
+import { PosternError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { mailboxInDomains } from '../mail/address.ts'
+import { readHeaderSection } from '../mail/header-section.ts'
+import type { Content, EsmtpParameters, ForwardPath, ReversePath } from '../mail/mail-object.ts'
+import { deliver } from '../smtp/delivery.ts'
+import type { Ledger } from '../smtp/ledger.ts'
+import type { NextHop } from '../smtp/next-hop.ts'
+import { Offer, type Opening, replyToFault } from '../smtp/offer.ts'
+import { isPositive, type Reply, reply, worst } from '../smtp/reply.ts'
+import { hopCount, receivedField } from '../smtp/trace.ts'
+import type { Client, House, Transaction } from '../smtp/transaction.ts'
+import {
+  type Decision,
+  type DecisionParts,
+  decideAll,
+  type Message,
+  type Recipient,
+} from './decision.ts'
+import { digestOf, type Group, group, octetsOf } from './shipping.ts'
+
+/** The rooms of the house, handed in by the commands and by tests. */
+export interface Parts extends DecisionParts {
+  /** Our name in trace fields. */
+  readonly hostname: string
+  /** Our domains, A-labels: a forward-path in one of them is inbound. */
+  readonly domains: ReadonlySet<string>
+  /** By name in the configuration; `inbound` and `outbound` are always there. */
+  readonly nextHops: ReadonlyMap<string, NextHop>
+  /** Whether a client may send outbound through us. */
+  mayRelay(client: Client): boolean
+  readonly ledger: Ledger
+  /** Received fields beyond which a message is in a loop. */
+  readonly maxHops: number
+  /** How an address is told in the log; undefined where it is not. */
+  addressForLog(address: string): string | undefined
+  readonly now: () => Date
+  readonly log: Log
+}
+
+/** The house behind the listener. */
+export function createGateway(parts: Parts): House {
+  return {
+    begin: (client, reversePath, parameters) => new Trip(parts, client, reversePath, parameters),
+  }
+}
+
+/** One transaction of one client. */
+class Trip implements Transaction {
+  readonly #parts: Parts
+  readonly #client: Client
+  readonly #opening: Opening
+  readonly #offers = new Map<string, Offer>()
+  readonly #recipients: Recipient[] = []
+  readonly #gone = new AbortController()
+  readonly #id = randomBytes(8).toString('hex')
+
+  constructor(parts: Parts, client: Client, reversePath: ReversePath, parameters: EsmtpParameters) {
+    this.#parts = parts
+    this.#client = client
+    this.#opening = openingOf(reversePath, parameters)
+  }
+
+  async recipient(forwardPath: ForwardPath): Promise<Reply> {
+    const direction = directionOf(forwardPath, this.#parts.domains)
+    if (direction === 'outbound' && !this.#parts.mayRelay(this.#client))
+      return reply('relay-denied')
+    const said = await this.#offer(direction).recipient(forwardPath, this.#gone.signal)
+    if (isPositive(said)) this.#recipients.push({ forwardPath, direction })
+    return said
+  }
+
+  async content(content: Content, signal: AbortSignal): Promise<Reply> {
+    try {
+      return await this.#carry(content, signal)
+    } catch (error) {
+      return this.#answerFault(error)
+    } finally {
+      this.#release()
+      content.dispose()
+    }
+  }
+
+  abandon(): void {
+    this.#gone.abort()
+    this.#release()
+  }
+
+  /** Nothing is sent before it is known what each recipient gets. */
+  async #carry(content: Content, signal: AbortSignal): Promise<Reply> {
+    const section = await readHeaderSection(content)
+    if (hopCount(section) >= this.#parts.maxHops) return reply('loop')
+    const { reversePath } = this.#opening
+    const message: Message = { client: this.#client, reversePath, content, section }
+    const decisions = await decideAll(message, this.#recipients, this.#parts, this.#parts.now())
+
+    const refusals = decisions.flatMap(refusalOf)
+    const answer =
+      refusals.length > 0 ? worst(refusals) : await this.#send(message, decisions, signal)
+    this.#tell(message, decisions, answer)
+    return answer
+  }
+
+  /** Sends to all who have not had it, or to none. */
+  async #send(
+    message: Message,
+    decisions: readonly Decision[],
+    signal: AbortSignal,
+  ): Promise<Reply> {
+    const { ledger } = this.#parts
+    const digest = ledger.isEmpty() ? undefined : await digestOf(message)
+    const had = digest ? ledger.delivered(digest) : NOBODY
+    const groups = group(decisions.filter(it => !had.has(it.forwardPath.mailbox.toString())))
+    if (groups.length === 0) return reply('delivered')
+
+    const delivery = await deliver(
+      groups.map(it => this.#shipment(message, it)),
+      signal,
+    )
+    if (delivery.kind === 'cancelled') {
+      if (delivery.fault !== undefined) return this.#answerFault(delivery.fault)
+      return delivery.reply
+    }
+    const taken = groups.filter((_, index) => isPositive(delivery.replies[index]!))
+    const all = taken.length === groups.length
+    // Who has had it must not get it again when the client retries: because others failed, or because
+    // it never heard our answer.
+    if (taken.length > 0 && (!all || signal.aborted))
+      ledger.record(digest ?? (await digestOf(message)), taken.flatMap(addressesOf))
+    if (taken.length > 0 && !all) return reply('partly-delivered')
+    return worst(delivery.replies)
+  }
+
+  #shipment(message: Message, group: Group) {
+    const { hostname, now } = this.#parts
+    const date = now()
+    const received = receivedField({
+      client: this.#client,
+      hostname,
+      id: this.#id,
+      date,
+      utf8: this.#opening.options.utf8,
+    })
+    return {
+      open: (signal: AbortSignal) => this.#offer(group.nextHop).take(group.forwardPaths, signal),
+      octets: (conversation: Parameters<typeof octetsOf>[2]) =>
+        octetsOf(message, group, conversation, received, date),
+    }
+  }
+
+  #offer(name: string): Offer {
+    const known = this.#offers.get(name)
+    if (known) return known
+    const nextHop = this.#parts.nextHops.get(name)
+    if (!nextHop) throw new Error(`no next hop ${name}`)
+    const offer = new Offer(nextHop, this.#opening)
+    this.#offers.set(name, offer)
+    return offer
+  }
+
+  #release(): void {
+    for (const offer of this.#offers.values()) offer.abandon()
+  }
+
+  #answerFault(error: unknown): Reply {
+    const answer = replyToError(error)
+    const code = error instanceof PosternError ? error.code : 'ERR_INTERNAL'
+    const fields = { ...this.#names(), code, error, reply: answer.code }
+    this.#parts.log[error instanceof PosternError ? 'warn' : 'error']('message-failed', fields)
+    return answer
+  }
+
+  #names() {
+    return { session: this.#client.session, transaction: this.#id }
+  }
+
+  /** One line a message: who, what, which rule, which identity, why; never content. */
+  #tell({ content, section }: Message, decisions: readonly Decision[], answer: Reply): void {
+    this.#parts.log.info('message', {
+      ...this.#names(),
+      client: this.#client.address,
+      sender: this.#parts.addressForLog(decisions[0]?.facts.sender ?? ''),
+      sizeOctets: content.sizeOctets,
+      hops: hopCount(section),
+      recipients: decisions.map(it => ({
+        recipient: this.#parts.addressForLog(it.facts.recipient),
+        direction: it.direction,
+        rule: it.wish.rule,
+        treatment: it.treatment.kind,
+        reason: 'reason' in it.treatment ? it.treatment.reason : undefined,
+        identity: it.finding.kind === 'found' ? it.finding.identity : undefined,
+      })),
+      reply: answer.code,
+      enhanced: answer.enhanced,
+    })
+  }
+}
+
+/** A forward-path in one of our domains is inbound, any other is outbound. */
+export function directionOf(
+  { mailbox }: ForwardPath,
+  domains: ReadonlySet<string>,
+): Recipient['direction'] {
+  // RFC 5321 §4.5.1: <Postmaster> without a domain is ours.
+  return mailbox.domain === '' || mailboxInDomains(mailbox, domains) ? 'inbound' : 'outbound'
+}
+
+function openingOf(reversePath: ReversePath, parameters: EsmtpParameters): Opening {
+  const declared = Number(parameters.get('SIZE'))
+  const options = {
+    eightBit: parameters.get('BODY')?.toUpperCase() === '8BITMIME',
+    utf8: parameters.has('SMTPUTF8'),
+    // RFC 1870 §6: a message that is signed has grown by the time it is sent.
+    ...(declared > 0 && { sizeOctets: declared + GROWTH_OCTETS }),
+  }
+  return { reversePath, parameters, options }
+}
+
+function refusalOf({ treatment, facts }: Decision): Reply[] {
+  if (treatment.kind !== 'reject' && treatment.kind !== 'defer') return []
+  const name = REFUSALS[treatment.cause][treatment.kind]
+  return [reply(name, `for <${facts.recipient}>, ${treatment.reason}`)]
+}
+
+function replyToError(error: unknown): Reply {
+  if (!(error instanceof PosternError)) return reply('internal-error')
+  const name = FAULTS[error.code]
+  return name === undefined ? replyToFault(error) : reply(name, error.message)
+}
+
+const addressesOf = ({ forwardPaths }: Group): string[] =>
+  forwardPaths.map(({ mailbox }) => mailbox.toString())
+
+/** Received, Content-Type, the signature with its certificates. */
+const GROWTH_OCTETS = 12_288
+
+const NOBODY: ReadonlySet<string> = new Set()
+
+const REFUSALS = {
+  'no-signing-key': { reject: 'no-signing-key', defer: 'no-signing-key-yet' },
+  'encryption-not-available': { reject: 'refused-by-policy', defer: 'deferred-by-policy' },
+} as const
+
+/** Faults of a message or of ours; those of a next hop are answered in `smtp/`. */
+const FAULTS: Readonly<Record<string, Parameters<typeof reply>[0]>> = {
+  ERR_HEADER_SECTION_TOO_LARGE: 'header-section-too-large',
+  ERR_MIME_TOO_DEEP: 'too-many-parts',
+  ERR_MIME_TOO_MANY_PARTS: 'too-many-parts',
+  ERR_EIGHT_BIT_NOT_OFFERED: 'eight-bit-not-offered',
+  ERR_CONTENT_STORE_FULL: 'content-store-full',
+  ERR_CONTENT_HELD: 'internal-error',
+  ERR_KEY_UNUSABLE: 'signing-failed',
+  ERR_SELF_CHECK: 'signing-failed',
+}

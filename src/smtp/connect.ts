@@ -70,7 +70,7 @@ export async function connect(settings: ConnectSettings, signal: AbortSignal): P
       'ERR_NEXT_HOP_UNAVAILABLE',
       'transient',
       'the next hop does not answer as it should',
-      { cause: withoutControls(error) },
+      { cause: reasonOf(error) },
     )
   }
 }
@@ -194,9 +194,9 @@ function takeOver(connection: SMTPConnection): Wire {
   return new Wire(socket, parseExtensions(internals._ehloLines ?? []))
 }
 
-function withoutControls(error: unknown): unknown {
-  if (error instanceof Error) error.message = visible(error.message, 500)
-  return error
+/** In words that are fit for a log: some of them may be the next hop's. */
+function reasonOf(error: unknown): Error {
+  return new Error(visible(error instanceof Error ? error.message : String(error), 500))
 }
 
 const LISTENERS = [

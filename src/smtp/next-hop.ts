@@ -8,7 +8,7 @@
  * @module
  */
 import { PosternError } from '../errors.ts'
-import { type Log, visible } from '../log.ts'
+import type { Log } from '../log.ts'
 import { type ConnectSettings, connect } from './connect.ts'
 import { type Conversation, type ConversationLimits, converseOn } from './conversation.ts'
 import type { Wire } from './wire.ts'
@@ -222,8 +222,8 @@ class Pool implements NextHop {
   #fail(error: unknown): void {
     if (!(error instanceof PosternError) || this.#closing.signal.aborted) return
     this.#failed = { error, until: performance.now() + this.#settings.failFastMs }
-    const cause = error.cause instanceof Error ? error.cause.message : String(error.cause)
-    this.#log.warn('next-hop-unavailable', { code: error.code, cause: visible(cause, 500) })
+    const cause = error.cause instanceof Error ? error.cause.message : undefined
+    this.#log.warn('next-hop-unavailable', { code: error.code, cause })
   }
 
   #recentFailure(): PosternError | undefined {

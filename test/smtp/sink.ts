@@ -103,6 +103,8 @@ export interface Sink {
   say(text: string, close?: boolean): void
   /** Drops every open connection; the sink goes on listening. */
   drop(): void
+  /** Takes no more connections; those that are open stay. */
+  stopListening(): Promise<void>
   close(): Promise<void>
 }
 
@@ -131,6 +133,13 @@ export async function startSink(options: SinkOptions = {}): Promise<Sink> {
     },
     drop: () => {
       for (const socket of sockets.keys()) socket.destroy()
+    },
+    stopListening: () => {
+      const stopped = new Promise<void>(resolve => {
+        setImmediate(resolve)
+      })
+      server.close()
+      return stopped
     },
     close: () =>
       new Promise(resolve => {

@@ -102,6 +102,7 @@ export function parsePath(text: string, options?: { postmaster?: boolean }): Mai
  * @throws {PosternError} `ERR_ADDRESS_SYNTAX`.
  */
 export function parseMailboxList(fieldBody: string): Mailbox[] {
+  if (fieldBody.length > MAX_LIST_OCTETS) throw fault('list is too long')
   if (CONTROL.test(fieldBody)) throw fault('list has a control character')
   const list: ListReader = { text: fieldBody, at: 0, mailboxes: [] }
   for (;;) {
@@ -327,6 +328,8 @@ const MAX_LOCAL_PART_OCTETS = 64
 /** RFC 5321 §4.5.3.1.2. */
 const MAX_DOMAIN_OCTETS = 255
 const MAX_COMMENT_DEPTH = 50
+/** No header section is longer. */
+const MAX_LIST_OCTETS = 100 * 1024
 
 /** RFC 5322 §3.2.3 with RFC 6532 §3.2. */
 const DOT_STRING =

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { isAscii } from 'node:buffer'
 import type { HeaderSection } from './header-section.ts'
 
 /** A parsed Content-Type. */
@@ -97,7 +98,11 @@ type RawParameter = readonly [name: string, value: string]
 /** All `; name=value`, in their order, as they stand. */
 function readParameters(reader: Reader): RawParameter[] {
   const raw: RawParameter[] = []
-  while (reader.at < reader.text.length) {
+  for (let count = 0; reader.at < reader.text.length; count++) {
+    if (count === MAX_PARAMETERS) {
+      reader.ambiguous = true
+      break
+    }
     if (!skip(reader, ';')) {
       reader.ambiguous = true
       skipToSemicolon(reader)
@@ -127,23 +132,25 @@ function readValue(reader: Reader): string {
 }
 
 function readQuotedString(reader: Reader): string {
+  const start = reader.at + 1
+  const { text } = reader
+  let end = start
+  while (end < text.length && text[end] !== '"') end += text[end] === '\\' ? 2 : 1
+  if (end >= text.length) reader.ambiguous = true
+  reader.at = Math.min(end + 1, text.length)
+  return unescaped(text.slice(start, end))
+}
+
+/** Without the backslashes of quoted pairs (RFC 5322 §3.2.1); one at the end escapes nothing. */
+function unescaped(text: string): string {
   let value = ''
-  let from = reader.at + 1
+  let from = 0
   for (;;) {
-    PLAIN_QUOTED.lastIndex = from
-    const plain = PLAIN_QUOTED.exec(reader.text)![0]
-    value += plain
-    reader.at = from + plain.length
-    if (reader.text[reader.at] !== '\\' || reader.at + 1 >= reader.text.length) break
-    value += reader.text[reader.at + 1]!
-    from = reader.at + 2
+    const backslash = text.indexOf('\\', from)
+    if (backslash < 0) return value + text.slice(from)
+    value += text.slice(from, backslash) + text.slice(backslash + 1, backslash + 2)
+    from = backslash + 2
   }
-  if (reader.text[reader.at] === '"') reader.at++
-  else {
-    reader.at = reader.text.length
-    reader.ambiguous = true
-  }
-  return value
 }
 
 function skip(reader: Reader, character: string): boolean {
@@ -250,8 +257,8 @@ function decoded(octets: Buffer, charset: string, reader: Reader): string {
   try {
     return new TextDecoder(charset, { fatal: true, ignoreBOM: true }).decode(octets)
   } catch {
-    // No such charset, or octets that are none of it.
-    reader.ambiguous = true
+    // No such charset, or octets that are none of it. ASCII is ASCII under most names.
+    if (!isAscii(octets)) reader.ambiguous = true
     return octets.toString('latin1')
   }
 }
@@ -266,11 +273,13 @@ const DEFAULT_TYPE: MediaType = {
 
 const TRANSFER_ENCODINGS = ['7bit', '8bit', 'binary', 'quoted-printable', 'base64'] as const
 
+/** What stands behind so many is not read. */
+const MAX_PARAMETERS = 1000
+
 const WHITE_SPACE = ' \t\r\n'
 /** RFC 2045 §5.1. */
 const TOKEN = /[!#-'*+\-.0-9A-Z^-~]+/y
 const LOOSE = /[^;\s"(\\]+/y
-const PLAIN_QUOTED = /[^"\\]*/y
 /** `name*`, `name*3`, `name*3*`. */
 const EXTENDED_NAME = /^([^*]+)\*(?:(0|[1-9][0-9]{0,4})(\*)?)?$/
 /** `charset'language'`. */

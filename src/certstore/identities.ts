@@ -224,7 +224,10 @@ function certificatesOf(
 /** The same key may be written in more than one way: a compressed point, absent parameters. */
 function isKeyOf(certificate: Certificate, publicKey: KeyObject): boolean {
   try {
-    return publicKey.equals(certificate.publicKey)
+    const certified = certificate.publicKey
+    // Never `equals` on keys of two kinds: in Node 26 the next createPrivateKey then fails for it.
+    const sameKind = certified.asymmetricKeyType === publicKey.asymmetricKeyType
+    return sameKind && publicKey.equals(certified)
   } catch (error) {
     if (error instanceof PosternError) return false
     throw error
@@ -325,7 +328,7 @@ function faultsOf(
   const madeGood = (time: number) =>
     names.length > 0 && names.every(name => identities.hasOther(name, identity, time))
   // A key for encryption beside one for signatures is as it should be (RFC 9216 §2 has such pairs).
-  if (complaints.length > 0 && isForEncryption(certificate) && madeGood(now.getTime())) return []
+  if (isForEncryption(certificate, complaints) && madeGood(now.getTime())) return []
 
   const untimely = outOfTime(certificate, now.getTime())
   const grave = untimely ? [...complaints, untimely] : [...complaints]
@@ -350,7 +353,8 @@ function about({ certificate }: Identity, { message, advice }: Complaint): Compl
   return { message: `${visible(which)}: ${message}`, advice }
 }
 
-function isForEncryption({ keyUsage }: Certificate): boolean {
+function isForEncryption({ keyUsage }: Certificate, complaints: readonly Complaint[]): boolean {
+  if (!complaints.includes(WRONG_KEY_USAGE) || complaints.includes(WRONG_PURPOSE)) return false
   return keyUsage !== undefined && (keyUsage.has('keyEncipherment') || keyUsage.has('keyAgreement'))
 }
 

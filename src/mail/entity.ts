@@ -120,6 +120,7 @@ export function splitForProtection(section: HeaderSection): {
 
 /** An entity whose end is not known yet. */
 interface OpenEntity extends Entity {
+  start: number
   bodyStart: number
   end: number
   shape: OpenShape
@@ -389,6 +390,7 @@ class Walker {
       entity.bodyStart = Math.min(entity.bodyStart, entity.end)
       if (entity.multipart) this.#closeMultipart(entity, entity.multipart)
       for (const child of entity.children) {
+        clamp(child, entity.end)
         addShape(entity.shape, child.headerShape)
         addShape(entity.shape, child.shape)
       }
@@ -451,6 +453,15 @@ function isDashed(window: Buffer, line: number): boolean {
 
 function isBlank(octet: number): boolean {
   return octet === LF || octet === CR || octet === SPACE || octet === TAB
+}
+
+/** An empty entity begins behind a CRLF that turns out to be the delimiter's: it is moved ahead of it. */
+function clamp(entity: OpenEntity, end: number): void {
+  if (entity.end <= end) return
+  entity.start = end
+  entity.bodyStart = end
+  entity.end = end
+  for (const child of entity.children) clamp(child, end)
 }
 
 function emptyShape(): OpenShape {

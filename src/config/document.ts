@@ -9,6 +9,7 @@
  * @module
  */
 import {
+  type Alias,
   type Document,
   isAlias,
   isMap,
@@ -50,7 +51,8 @@ export function readDocument(file: string, text: string, environment: Environmen
   }
   const document = parse(text, walk)
   if (document === undefined) return walk.result(undefined)
-  for (const error of [...document.errors, ...document.warnings]) walk.complainOfSyntax(error)
+  for (const error of withoutConsequences([...document.errors, ...document.warnings]))
+    walk.complainOfSyntax(error, text)
   return walk.result(
     document.errors.length > 0 ? undefined : walk.plain(document.contents, [], document),
   )
@@ -100,19 +102,23 @@ class Walk {
     })
   }
 
-  complainOfSyntax(error: YAMLError): void {
+  complainOfSyntax(error: YAMLError, text: string): void {
     const [message, advice] = SYNTAX[error.code] ?? [
       'is not YAML here',
       'see https://yaml.org/spec',
     ]
-    this.complain(error.pos[0], [], message, advice)
+    const offset = error.pos[0]
+    // Of the line only its key is shown: what stands behind it may be a secret.
+    const line = text.slice(text.lastIndexOf('\n', offset - 1) + 1).slice(0, 200)
+    const [, key] = /^[\s-]{0,80}([A-Za-z]\w{0,63})\s?:/.exec(line) ?? []
+    this.complain(offset, [], message, advice, printValue(key))
   }
 
   /** A node as plain value. `undefined` where it cannot be had; then there is a fault. */
   plain(node: unknown, path: ConfigPath, document: Document, key = 0): unknown {
     const offset = (node as Node | null)?.range?.[0] ?? key
     if (this.#isTooMuch(isAlias(node), path, offset)) return undefined
-    if (isAlias(node)) return this.plain(node.resolve(document), path, document, offset)
+    if (isAlias(node)) return this.#aliased(node, path, document, offset)
     this.#places.set(printPath(path), {
       value: offset,
       key,
@@ -124,6 +130,13 @@ class Walk {
     return typeof node.value === 'string'
       ? this.#expanded(node.value, path, offset)
       : plainScalar(node.value)
+  }
+
+  #aliased(alias: Alias, path: ConfigPath, document: Document, offset: number): unknown {
+    const node = alias.resolve(document)
+    if (node !== undefined) return this.plain(node, path, document, offset)
+    this.complain(offset, path, ...SYNTAX['BAD_ALIAS']!)
+    return undefined
   }
 
   /** Aliases may repeat what holds aliases: what they unfold into is counted, and complained of once. */
@@ -196,6 +209,12 @@ function parse(text: string, walk: Walk): Document | undefined {
     walk.complain(0, [], 'cannot be read as YAML', 'write less deeply nested maps and lists')
     return undefined
   }
+}
+
+/** A tab shifts everything below it: what the library says of that is no fault of its own. */
+function withoutConsequences(errors: readonly YAMLError[]): readonly YAMLError[] {
+  const tabs = errors.filter(error => error.code === 'TAB_AS_INDENT')
+  return tabs.length > 0 ? tabs : errors
 }
 
 function plainScalar(value: unknown): unknown {

@@ -29,18 +29,29 @@ export class ConfigFaults extends PosternError {
   readonly warnings: readonly Fault[]
 
   constructor(faults: readonly Fault[], warnings: readonly Fault[]) {
-    super('ERR_CONFIG', 'permanent', faults.map(printFault).join('\n'))
+    super('ERR_CONFIG', 'permanent', faults.map(fault => printFault(fault)).join('\n'))
     this.name = 'ConfigFaults'
     this.faults = faults
     this.warnings = warnings
   }
 }
 
-/** `config/postern.yaml:41:17 rules[2].then.encrypt: "maybe" is none of never, when-possible, always`. */
-export function printFault(fault: Fault): string {
+/**
+ * `config/postern.yaml:41:17 rules[2].then.encrypt: "maybe" is none of never, when-possible, always`.
+ *
+ * @param severity Named behind the place where it is no fault: `warning`.
+ */
+export function printFault(fault: Fault, severity = ''): string {
   const place = `${fault.file}:${fault.line}:${fault.column}`
-  const subject = [fault.path && `${fault.path}:`, fault.value].filter(Boolean).join(' ')
-  return [place, subject, fault.message].filter(Boolean).join(' ')
+  return [
+    place,
+    severity && `${severity}:`,
+    fault.path && `${fault.path}:`,
+    fault.value,
+    fault.message,
+  ]
+    .filter(Boolean)
+    .join(' ')
 }
 
 /** Where in the tree of the configuration: `['rules', 2, 'then', 'encrypt']`. */

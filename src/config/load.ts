@@ -146,8 +146,12 @@ function ruleOf({ name, when, then }: ParsedConfig['rules'][number]): RuleSpec {
   return { name, when, wish: { sign, encrypt, signature, otherwise } }
 }
 
-/** In the order of the file; each once. */
+/** In the order of the file, and what stands at one path only once: the first says why, the rest follows from it. */
 function inOrder(faults: readonly Fault[]): Fault[] {
-  const unique = new Map(faults.map(fault => [JSON.stringify(fault), fault]))
-  return [...unique.values()].sort((a, b) => a.line - b.line || a.column - b.column)
+  const first = new Map<string, Fault>()
+  for (const fault of faults) {
+    const key = fault.path || JSON.stringify(fault)
+    if (!first.has(key)) first.set(key, fault)
+  }
+  return [...first.values()].sort((a, b) => a.line - b.line || a.column - b.column)
 }

@@ -15,12 +15,16 @@ import type { SizeBound } from '../policy/rule.ts'
 
 /** Octets: `50MiB`, `100KiB`, `2GiB`, or a number. */
 export function size(description: string, atLeast = 0): z.ZodType<number, number | string> {
-  return quantity(SIZE_UNITS, 'is no size', 'octets', atLeast).meta({ description })
+  return quantity(SIZE_UNITS, 'is no size', 'octets', atLeast).meta({
+    description: `${description}: 100KiB, 50MiB, 1GiB, or octets`,
+  })
 }
 
 /** Milliseconds: `250ms`, `30s`, `5m`, `1h`. */
 export function time(description: string): z.ZodType<number, number | string> {
-  return quantity(TIME_UNITS, 'is no time', 'ms', 1).meta({ description })
+  return quantity(TIME_UNITS, 'is no time', 'ms', 1).meta({
+    description: `${description}: 250ms, 30s, 5m, 1h`,
+  })
 }
 
 /** A whole number. Digits in quotes count too: what the environment gives is text. */
@@ -28,15 +32,17 @@ export function count(
   description: string,
   [least, most]: readonly [number, number] = [1, Number.MAX_SAFE_INTEGER],
 ): z.ZodType<number, number | string> {
+  const range = most === Number.MAX_SAFE_INTEGER ? `${least} or more` : `${least} to ${most}`
   return z
-    .union([z.number(), z.string().regex(/^\d{1,15}$/)], { error: 'is no whole number' })
+    .union([z.number(), z.string().regex(/^\d{1,15}$/, 'is no whole number')], {
+      error: 'is no whole number',
+    })
     .transform((written, context) => {
       const number = Number(written)
       if (Number.isSafeInteger(number) && number >= least && number <= most) return number
-      const range = most === Number.MAX_SAFE_INTEGER ? `${least} or more` : `${least} to ${most}`
       return refuse(context, `is no whole number of ${range}`)
     })
-    .meta({ description })
+    .meta({ description: `${description}; ${range}` })
 }
 
 /** true or false. */

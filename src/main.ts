@@ -4,6 +4,10 @@
  * @module
  */
 import { readFileSync } from 'node:fs'
+import { enableCompileCache } from 'node:module'
+import { fileURLToPath } from 'node:url'
+
+const CACHE = fileURLToPath(new URL('../node_modules/.cache/postern', import.meta.url))
 
 /** Exit codes of every verb. */
 const USAGE = 2
@@ -75,11 +79,21 @@ function help(): string {
   ].join('\n')
 }
 
+/**
+ * Keeps sources without their types and compiled, here and in workers: a start takes a third of the
+ * time, and no process holds the compiler in memory. Where the folder cannot be written, nothing is kept.
+ */
+function keepCompiled(): void {
+  const { directory } = enableCompileCache(process.env['NODE_COMPILE_CACHE'] ?? CACHE)
+  if (directory !== undefined) process.env['NODE_COMPILE_CACHE'] ??= CACHE
+}
+
 function version(): string {
   const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8')
   return `postern ${(JSON.parse(text) as { version: string }).version}`
 }
 
+keepCompiled()
 main(process.argv.slice(2)).then(
   code => {
     process.exitCode = code

@@ -5,7 +5,7 @@
  *               │      SIGHUP: new workers first, then the old ones finish what they have and go
  *               └── SIGTERM: all finish what they have, exit 0
  *
- * The primary holds no key and no mail. A worker that dies takes only its own unanswered transactions
+ * The primary reads the configuration and holds no key and no mail. A worker that dies takes only its own unanswered transactions
  * with it, and those are still the clients'.
  *
  * @module
@@ -13,11 +13,11 @@
 import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import { parseArgs } from 'node:util'
+import type { Config } from '../config/config.ts'
 import { ConfigFaults } from '../config/fault.ts'
 import { type LoadedConfig, loadConfig } from '../config/load.ts'
 import { createLog, type Log } from '../log.ts'
-import { listen } from '../smtp/listener.ts'
-import { assemble } from './assembly.ts'
+import { DRAIN, DRAIN_MS, type Ready } from './worker-messages.ts'
 
 /** Runs until SIGTERM or SIGINT; 1 where the configuration is at fault, 2 for usage. */
 export async function start(argv: readonly string[]): Promise<number> {
@@ -26,7 +26,9 @@ export async function start(argv: readonly string[]): Promise<number> {
     console.log(HELP)
     return 0
   }
-  return cluster.isPrimary ? lead(values.config) : serve(values.config)
+  if (cluster.isPrimary) return lead(values.config)
+  const { serve } = await import('./worker.ts')
+  return serve()
 }
 
 /** The primary: starts workers, replaces the dead, reloads, drains. */
@@ -34,11 +36,11 @@ async function lead(file: string): Promise<number> {
   const loaded = await loadOrTell(file)
   if (!loaded) return 1
   const log = createLog()
-  const workers = new Workers(log, loaded.config.workers)
+  const workers = new Workers(log)
   const stopped = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')])
   process.on('SIGHUP', () => void reload(file, workers, log))
   try {
-    const addresses = await workers.replaceAll(loaded.config.workers)
+    const addresses = await workers.replaceAll(loaded.config)
     log.info('ready', { addresses, workers: loaded.config.workers })
   } catch (error) {
     log.error('start-failed', { error })
@@ -56,7 +58,7 @@ async function lead(file: string): Promise<number> {
 async function reload(file: string, workers: Workers, log: Log): Promise<void> {
   try {
     const { config } = await loadConfig(file, process.env)
-    await workers.replaceAll(config.workers)
+    await workers.replaceAll(config)
     log.info('reloaded', { workers: config.workers })
   } catch (error) {
     const faults =
@@ -65,46 +67,20 @@ async function reload(file: string, workers: Workers, log: Log): Promise<void> {
   }
 }
 
-/** A worker: the whole house, behind shared ports. */
-async function serve(file: string): Promise<number> {
-  const { config } = await loadConfig(file, process.env)
-  const log = createLog(config.log.level)
-  const assembly = await assemble(config, log)
-  for (const { file, message, advice, severity } of assembly.identityFaults)
-    log[severity === 'error' ? 'error' : 'warn']('identity-fault', { file, message, advice })
-  const listener = await listen(assembly.listener, assembly.house, log)
-  process.send?.({ ready: listener.addresses } satisfies Ready)
-  // Ctrl-C reaches the whole process group; the primary decides what it means.
-  process.on('SIGINT', () => undefined)
-  process.on('SIGTERM', () => undefined)
-  await new Promise<void>(resolve =>
-    process.on('message', message => message === DRAIN && resolve()),
-  )
-  await listener.drain(DRAIN_MS)
-  await assembly.close()
-  process.disconnect?.()
-  return 0
-}
-
-interface Ready {
-  readonly ready: readonly { readonly address: string; readonly port: number }[]
-}
-
 /** The workers of a primary. */
 class Workers {
   readonly #log: Log
-  #wanted: number
+  #config: Config | undefined
   #current = new Set<Worker>()
   #over = false
 
-  constructor(log: Log, wanted: number) {
+  constructor(log: Log) {
     this.#log = log
-    this.#wanted = wanted
   }
 
   /** Starts a new generation, and lets the old one go once every new worker listens. */
-  async replaceAll(wanted: number): Promise<Ready['ready']> {
-    const fresh = Array.from({ length: wanted }, () => cluster.fork())
+  async replaceAll(config: Config): Promise<Ready['ready']> {
+    const fresh = Array.from({ length: config.workers }, () => hire(config))
     let addresses: Ready['ready'] = []
     try {
       for (const ready of await Promise.all(fresh.map(untilReady))) addresses = ready
@@ -113,7 +89,7 @@ class Workers {
       throw error
     }
     const old = this.#current
-    this.#wanted = wanted
+    this.#config = config
     this.#current = new Set(fresh)
     for (const worker of fresh) this.#watch(worker)
     for (const worker of old) worker.send(DRAIN)
@@ -135,12 +111,19 @@ class Workers {
   }
 
   #refill(): void {
-    while (!this.#over && this.#current.size < this.#wanted) {
-      const worker = cluster.fork()
+    while (!this.#over && this.#config && this.#current.size < this.#config.workers) {
+      const worker = hire(this.#config)
       this.#current.add(worker)
       this.#watch(worker)
     }
   }
+}
+
+/** A new worker gets the configuration as data, so that all of a generation have the same. */
+function hire(config: Config): Worker {
+  const worker = cluster.fork()
+  worker.once('online', () => worker.send({ config }))
+  return worker
 }
 
 async function untilReady(worker: Worker): Promise<Ready['ready']> {
@@ -184,7 +167,4 @@ Runs the gateway in the foreground, one JSON line a happening on stdout. The lin
   --config FILE   default config/postern.yaml
 
 SIGTERM finishes what is in flight and exits 0; SIGHUP reloads without dropping a session.`
-const DRAIN = 'drain'
-/** A supervisor commonly waits 30 s before it kills. */
-const DRAIN_MS = 25_000
 const RESTART_MS = 200

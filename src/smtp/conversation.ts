@@ -122,7 +122,8 @@ class WireConversation implements Conversation {
   constructor(wire: Wire, source: WireSource) {
     this.#wire = wire
     this.#source = source
-    if (wire.transactions > 0) wire.rescue = commands => void this.#startAfresh(commands)
+    if (wire.conversations++ > 0 || wire.idleSince > 0)
+      wire.rescue = commands => void this.#startAfresh(commands)
   }
 
   get extensions(): Extensions {
@@ -295,6 +296,7 @@ class WireConversation implements Conversation {
     try {
       const wire = await this.#source.fresh()
       if ((this.#state as State) === 'over') return this.#source.put(wire)
+      wire.conversations++
       this.#wire = wire
       if (!sameExtensions(before, wire.extensions))
         wire.lose(lostError('the next hop offers other extensions than before'), false)

@@ -111,7 +111,7 @@ class Pool implements NextHop {
   async converse(signal: AbortSignal): Promise<Conversation> {
     signal.throwIfAborted()
     if (this.#closing.signal.aborted) throw CLOSED
-    const wire = this.#waiters.size === 0 ? this.#idle.pop() : undefined
+    const wire = this.#idle.pop()
     if (wire) return converseOn(wire, this)
     const failure = this.#recentFailure()
     if (failure && this.#wires.size === 0) throw failure

@@ -57,9 +57,11 @@ export function parseExtensions(lines: readonly string[]): Extensions {
 /** A connection. It closes itself where the peer breaks the protocol or a deadline. */
 export class Wire {
   readonly extensions: Extensions
+  /** How often it was handed out. */
+  conversations = 0
   /** Transactions that ended on this connection. */
   transactions = 0
-  /** Since when nobody uses it, on the monotonic clock. */
+  /** Since when nobody uses it, or last did not, on the monotonic clock; 0 = it was never idle. */
   idleSince = 0
   /** Why the connection is gone; `undefined` while it stands. */
   lost: PosternError | undefined

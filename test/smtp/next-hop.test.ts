@@ -135,6 +135,16 @@ describe('the pool', () => {
     expect([nextHop.open, nextHop.idle]).toEqual([1, 1])
   })
 
+  test('R5 so is one that was kept alive without a message', async () => {
+    const { sink, nextHop } = await start({}, { on: second('MAIL', { close: true }) })
+    const conversation = await nextHop.converse(never)
+    await conversation.mail(from, none, plain)
+    conversation.release()
+    await until(() => nextHop.idle === 1)
+    expect(await deliver(nextHop)).toMatchObject({ code: 250 })
+    expect(sink.connections.length).toBe(2)
+  })
+
   test('R5 a fresh connection that says 421 at MAIL is not replaced: that is the answer', async () => {
     const { sink, nextHop } = await start({}, { on: at('MAIL', '421 4.3.2 shutting down') })
     const conversation = await nextHop.converse(never)
@@ -333,6 +343,13 @@ describe('B51, B52, R16: security of the way', () => {
     const tls = authority.issue({ names: ['127.0.0.1'] })
     const other = await start({ tls: 'verify', ca: authority.ca, tlsName: 'mx.test' }, { tls })
     expect(await attempt(other.nextHop, other.sink)).toEqual(DEFERRED)
+  })
+
+  test('R16 verify: a name in the common name alone does not count (RFC 9525 §6.3)', async () => {
+    const tls = authority.issue({ names: [], commonName: 'mx.test' })
+    const wishes = { tls: 'verify', ca: authority.ca, tlsName: 'mx.test' } as const
+    const { sink, nextHop } = await start(wishes, { tls })
+    expect(await attempt(nextHop, sink)).toEqual(DEFERRED)
   })
 
   test('R16 implicit: verify defers on a wrong name', async () => {

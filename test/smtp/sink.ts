@@ -91,6 +91,10 @@ export interface SinkConnection {
   clear: string
   tls: boolean
   open: boolean
+  /** How many pieces the octets came in. */
+  segments: number
+  /** How often octets came before the reply to the last command was said. */
+  early: number
   /** Octets of content whose final dot has not come. */
   unfinishedOctets: number
 }
@@ -103,6 +107,8 @@ export interface Sink {
   say(text: string, close?: boolean): void
   /** Drops every open connection; the sink goes on listening. */
   drop(): void
+  /** Reads no more from the connections that are open. */
+  deafen(): void
   /** Takes no more connections; those that are open stay. */
   stopListening(): Promise<void>
   close(): Promise<void>
@@ -134,6 +140,9 @@ export async function startSink(options: SinkOptions = {}): Promise<Sink> {
     drop: () => {
       for (const socket of sockets.keys()) socket.destroy()
     },
+    deafen: () => {
+      for (const session of sockets.values()) session.socket.pause()
+    },
     stopListening: () => {
       const stopped = new Promise<void>(resolve => {
         setImmediate(resolve)
@@ -163,6 +172,8 @@ class Session {
     clear: '',
     tls: false,
     open: true,
+    segments: 0,
+    early: 0,
     unfinishedOctets: 0,
   }
   socket: Socket
@@ -196,6 +207,8 @@ class Session {
 
   listen(): void {
     this.socket.on('data', (chunk: Buffer) => {
+      this.record.segments++
+      if (this.busy) this.record.early++
       if (!this.record.tls) this.record.clear += chunk.toString('latin1')
       if (this.data) this.content(chunk)
       else this.input = this.input.length === 0 ? chunk : Buffer.concat([this.input, chunk])
@@ -226,6 +239,7 @@ class Session {
       const line = this.input.toString('utf8', 0, end)
       this.input = this.input.subarray(end + 2)
       await this.command(line)
+      if (this.input.length > 0) this.record.early++
     }
     this.busy = false
   }
@@ -307,11 +321,11 @@ class Session {
   /** Collects content; only CRLF.CRLF ends it (RFC 5321 §4.1.1.4). */
   content(chunk: Buffer): void {
     const data = this.data!
+    this.record.unfinishedOctets += chunk.length
     const before = Buffer.concat(data.slice(-5)).subarray(-4)
     const at = Buffer.concat([before, chunk]).indexOf('\r\n.\r\n')
     if (at < 0) {
       data.push(chunk)
-      this.record.unfinishedOctets += chunk.length
       return
     }
     const end = at - before.length + 5

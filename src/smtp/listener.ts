@@ -8,10 +8,10 @@
  */
 import type { AddressInfo, Socket } from 'node:net'
 import { createSecureContext, type SecureContext } from 'node:tls'
-import ipaddr from 'ipaddr.js'
 import { SMTPServer } from 'smtp-server'
 import { PosternError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { clientAddress, networkOf } from './client-address.ts'
 import { DEFAULT_LIMITS, type Limits } from './limits.ts'
 import { formatReply, type ReplyName, reply } from './reply.ts'
 import {
@@ -277,20 +277,6 @@ function secureContext({ listen: addresses, tls }: ListenerSettings): SecureCont
       { cause },
     )
   }
-}
-
-/** IPv4-mapped IPv6 brought to IPv4, and without a zone. */
-function clientAddress(address: string | undefined): string | undefined {
-  if (address === undefined) return undefined
-  const bare = address.replace(/%.*$/, '')
-  return bare.startsWith('::ffff:') && bare.includes('.') ? bare.slice(7) : bare
-}
-
-/** What one client has: an IPv4 address, or an IPv6 /64 (RFC 6177). */
-function networkOf(address: string): string {
-  if (!address.includes(':')) return address
-  const parsed = ipaddr.IPv6.parse(address)
-  return parsed.parts.slice(0, 4).join(':')
 }
 
 /** Often enough for the shortest of the deadlines. */

@@ -112,7 +112,9 @@ export class Session {
     } else if (this.#state === 'data' && this.#busy === undefined) {
       if (this.#data && now > this.#data.deadline) this.end('data-too-slow')
     } else if (now - this.#waitingSince > (stressed ? limits.stressCommandMs : limits.commandMs)) {
-      this.end('command-too-slow')
+      // Who does not read replies will not read the last one either.
+      if (this.#busy === 'client') this.#socket.destroy()
+      else this.end('command-too-slow')
     }
   }
 

@@ -78,7 +78,7 @@ export class MemorySink implements ContentSink {
     MemorySink.held++
   }
 
-  write(chunk: Buffer): void {
+  write(chunk: Buffer): void | Promise<void> {
     this.#chunks.push(chunk)
   }
 

@@ -97,11 +97,14 @@ export function signOctets(
   algorithm: SignatureAlgorithm,
   octets: Uint8Array,
 ): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    sign(primitiveDigest(algorithm), octets, withPadding(key, algorithm), (error, signature) => {
+  return new Promise<Buffer>((resolve, reject) => {
+    const options = withPadding(key, algorithm)
+    sign(primitiveDigest(algorithm), octets, options, (error, signature) => {
       if (error === null) resolve(signature)
-      else reject(unusable(error))
+      else reject(error)
     })
+  }).catch((cause: unknown) => {
+    throw unusable(cause)
   })
 }
 
@@ -121,12 +124,14 @@ export function verifyOctets(
   if (!fits(publicKey, algorithm)) return Promise.resolve(false)
   const digest = primitiveDigest(algorithm)
   const key = withPadding(publicKey, algorithm)
-  if (isCheap(publicKey)) return Promise.resolve(verify(digest, octets, key, signature))
-  return new Promise(resolve => {
-    verify(digest, octets, key, signature, (error, good) => {
-      resolve(error === null && good)
-    })
-  })
+  return new Promise<boolean>((resolve, reject) => {
+    if (isCheap(publicKey)) resolve(verify(digest, octets, key, signature))
+    else
+      verify(digest, octets, key, signature, (error, good) => {
+        if (error === null) resolve(good)
+        else reject(error)
+      })
+  }).catch(() => false)
 }
 
 /** The digest algorithm of an object identifier, if we know it. */
@@ -209,7 +214,7 @@ function wrongSize(message: string): PosternError {
   return new PosternError('ERR_KEY_SIZE', 'permanent', message)
 }
 
-function unusable(cause: Error): PosternError {
+function unusable(cause: unknown): PosternError {
   return new PosternError('ERR_KEY_UNUSABLE', 'transient', 'signing key does not answer', { cause })
 }
 

@@ -117,8 +117,7 @@ export function readAuthorityKeyIdentifier(extensions: Extensions): Buffer | und
 export function readAddresses(extensions: Extensions, subject: Buffer): CertificateAddresses {
   const inSubject = readName(subject)
     .flat()
-    .filter(({ type }) => type === EMAIL_ADDRESS)
-    .map(({ value }) => value)
+    .flatMap(({ type, value }) => (type === EMAIL_ADDRESS ? value.toString('latin1') : []))
   const named = readAlternativeAddresses(extensions)
   if (named.length > 0) return { addresses: named.filter(isSafe), source: 'alternative-name' }
   if (inSubject.length > 0)

@@ -10,7 +10,8 @@ import { DerReader, type Element, readOid } from '../asn1/der-reader.ts'
 /** One attribute of a relative distinguished name. */
 export interface NameAttribute {
   readonly type: string
-  readonly value: string
+  /** Text, or the content octets of a type that is none. */
+  readonly value: string | Buffer
 }
 
 /**
@@ -49,8 +50,8 @@ export function nameText(der: Buffer): string {
     .join(',')
 }
 
-/** A DirectoryString or IA5String as text; other types as their octets in hexadecimal. */
-function readText({ tag, content }: Element): string {
+/** A DirectoryString or IA5String as text; of other types the octets. */
+function readText({ tag, content }: Element): string | Buffer {
   switch (tag) {
     case 0x0c: // UTF8String
       return content.toString('utf8')
@@ -65,12 +66,13 @@ function readText({ tag, content }: Element): string {
         .swap16()
         .toString('utf16le')
     default:
-      return `#${content.toString('hex')}`
+      return content
   }
 }
 
 function attributeText({ type, value }: NameAttribute): string {
-  return `${SHORT_NAMES.get(type) ?? type}=${escaped(value)}`
+  const text = typeof value === 'string' ? escaped(value) : `#${value.toString('hex', 0, 512)}`
+  return `${SHORT_NAMES.get(type) ?? type}=${text}`
 }
 
 /** RFC 4514 §2.4, and beyond it whatever could move a cursor or turn a line around. */

@@ -111,6 +111,8 @@ class Encoder {
   /** Octets that wait for what comes behind them. */
   #rest: Buffer = NOTHING
   #column = 0
+  /** Room for the worst case, used again and again: what is yielded is as long as it must be. */
+  #scratch: Buffer = NOTHING
 
   push(block: Buffer): Buffer {
     const octets = this.#rest.length === 0 ? block : Buffer.concat([this.#rest, block])
@@ -126,7 +128,9 @@ class Encoder {
 
   /** A table of four kinds and one pass, without a call per octet: this is the slowest of our loops. */
   #encode(octets: Buffer, end: number): { encoded: Buffer; at: number } {
-    const out = Buffer.allocUnsafe(4 * octets.length + 8)
+    const room = 4 * octets.length + 8
+    if (this.#scratch.length < room) this.#scratch = Buffer.allocUnsafe(room)
+    const out = this.#scratch
     let written = 0
     let column = this.#column
     let at = 0
@@ -160,7 +164,7 @@ class Encoder {
       at++
     }
     this.#column = column
-    return { encoded: out.subarray(0, written), at }
+    return { encoded: Buffer.from(out.subarray(0, written)), at }
   }
 }
 

@@ -109,7 +109,8 @@ class Planner {
   /** @returns the edits in the order of the content; none where all is safe. */
   async plan(root: Entity): Promise<readonly Edit[]> {
     await this.#planEntity(root, 'root')
-    return this.#edits.sort((one, other) => one.start - other.start)
+    // A header section may be empty, and begin where its body does: it goes first.
+    return this.#edits.sort((one, other) => one.start - other.start || one.end - other.end)
   }
 
   async #planEntity(entity: Entity, role: Role): Promise<void> {

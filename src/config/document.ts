@@ -49,6 +49,10 @@ export function readDocument(file: string, text: string, environment: Environmen
     walk.complain(0, [], `has more than ${MAX_CHARACTERS} characters`, 'write less')
     return walk.result(undefined)
   }
+  if (opensTooMuch(text)) {
+    walk.complain(0, [], 'is nested too deeply', 'write less')
+    return walk.result(undefined)
+  }
   const document = parse(text, walk)
   if (document === undefined) return walk.result(undefined)
   for (const error of withoutConsequences([...document.errors, ...document.warnings]))
@@ -83,7 +87,7 @@ class Walk {
 
   result(value: unknown): ConfigDocument {
     return {
-      value,
+      value: this.#exhausted ? undefined : value,
       faults: this.#faults,
       faultAt: (path, message, advice, at = 'value') => this.#faultAt(path, message, advice, at),
     }
@@ -211,6 +215,16 @@ function parse(text: string, walk: Walk): Document | undefined {
   }
 }
 
+/** The library calls itself for each level, and is slow to find out that it cannot go on. */
+function opensTooMuch(text: string): boolean {
+  let open = 0
+  for (const [bracket] of text.matchAll(/[[\]{}]/g)) {
+    open += bracket === '[' || bracket === '{' ? 1 : -1
+    if (open > MAX_OPEN) return true
+  }
+  return false
+}
+
 /** A tab shifts everything below it: what the library says of that is no fault of its own. */
 function withoutConsequences(errors: readonly YAMLError[]): readonly YAMLError[] {
   const tabs = errors.filter(error => error.code === 'TAB_AS_INDENT')
@@ -256,3 +270,5 @@ const MAX_CHARACTERS = 262_144
 const MAX_NODES = 20_000
 const MAX_ALIASES = 200
 const MAX_DEPTH = 20
+/** Brackets in quoted text count too, so this is far more than the depth. */
+const MAX_OPEN = 1000

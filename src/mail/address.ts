@@ -206,12 +206,11 @@ function readAddress(list: ListReader, groupAllowed: boolean): void {
   skipCFWS(list)
   const start = list.at
   for (;;) {
-    const wordAt = list.at
     skipWord(list)
     const character = list.text[list.at]
-    const isFirst = wordAt === start && list.at > start
-    if (character === '@' && isFirst) break
-    if (character === '<' || (character === ':' && list.at > start && groupAllowed)) break
+    if (character === '<') break
+    // What stands in front of `@` is taken whole: with white space in it, it is no mailbox.
+    if (list.at > start && (character === '@' || (character === ':' && groupAllowed))) break
     const spaceAt = list.at
     skipCFWS(list)
     if (list.at === spaceAt) throw malformedList(list)

@@ -132,6 +132,14 @@ describe('readHeaderSection', () => {
     expect([section.fields[0]!.body, section.sizeOctets, section.bodyOffset]).toEqual(['1', 6, 8])
   })
 
+  test('finds the end wherever the first window ends', async () => {
+    for (let padding = 16 * 1024 - 20; padding < 16 * 1024 + 4; padding++) {
+      const octets = Buffer.from(`P: ${'x'.repeat(padding)}\r\nA: 1\r\n\r\nbody`)
+      const section = await readHeaderSection(contentOf(octets))
+      expect(String(octets.subarray(section.bodyOffset))).toBe('body')
+    }
+  })
+
   test('B56 gives up at the limit, not at the end of the content', async () => {
     const content = recorded(Buffer.from(`A: ${'x'.repeat(10 ** 7)}\r\n\r\n`))
     await expect(readHeaderSection(content)).rejects.toThrow(TOO_LARGE)

@@ -45,7 +45,10 @@ interface SignedBody {
 
 class SelfCheck {
   readonly #signer: Signer
-  #header: Buffer = NOTHING
+  #header: Buffer[] = []
+  #headerOctets = 0
+  /** The last octets so far, in which the end of the header section may begin. */
+  #seam: Buffer = NOTHING
   #body: SignedBody | undefined
 
   constructor(signer: Signer) {
@@ -72,17 +75,19 @@ class SelfCheck {
   }
 
   #pushHeader(chunk: Buffer): void {
-    // Where the end may begin is looked at again; what was searched before is not.
-    const from = Math.max(0, this.#header.length - (HEADER_END.length - 1))
-    this.#header = this.#header.length === 0 ? chunk : Buffer.concat([this.#header, chunk])
-    const end = this.#header.indexOf(HEADER_END, from)
-    ensure(end >= 0 || this.#header.length <= MAXIMUM_HEADER_OCTETS, 'header section is too long')
-    if (end < 0) return
-    const header = this.#header.toString('latin1', 0, end)
-    const rest = this.#header.subarray(end + HEADER_END.length)
-    this.#header = NOTHING
-    this.#body = bodyOf(header, this.#signer)
-    this.#body.push(rest)
+    this.#header.push(chunk)
+    this.#headerOctets += chunk.length
+    const found = Buffer.concat([this.#seam, chunk])
+    if (!found.includes(HEADER_END)) {
+      this.#seam = found.subarray(1 - HEADER_END.length)
+      ensure(this.#headerOctets <= MAXIMUM_HEADER_OCTETS, 'header section is too long')
+      return
+    }
+    const octets = Buffer.concat(this.#header)
+    const end = octets.indexOf(HEADER_END)
+    this.#header = []
+    this.#body = bodyOf(octets.toString('latin1', 0, end), this.#signer)
+    this.#body.push(octets.subarray(end + HEADER_END.length))
   }
 }
 
@@ -109,8 +114,10 @@ class ClearBody implements SignedBody {
   readonly #delimiter: Buffer
   readonly #closing: Buffer
   #where: 'opening' | 'content' | 'signature' = 'opening'
-  /** The opening delimiter so far; then octets in which a delimiter may begin; then the signature. */
+  /** The opening delimiter so far; then octets in which a delimiter may begin. */
   #held: Buffer = NOTHING
+  readonly #signature: Buffer[] = []
+  #signatureOctets = 0
 
   constructor(boundary: string, digest: Hash) {
     this.#digest = digest
@@ -135,7 +142,7 @@ class ClearBody implements SignedBody {
 
   end(): { readonly signedData: SignedData; readonly contentDigest: Buffer } {
     ensure(this.#where === 'signature', 'delimiter of the signature is missing')
-    const part = this.#held
+    const part = Buffer.concat(this.#signature)
     const headerEnd = part.indexOf(HEADER_END)
     const end = part.length - this.#closing.length
     ensure(headerEnd >= 0 && end > headerEnd, 'signature part is not whole')
@@ -189,7 +196,6 @@ class ClearBody implements SignedBody {
     if (found >= 0) {
       this.#digest.update(octets.subarray(0, found))
       this.#where = 'signature'
-      this.#held = NOTHING
       this.#pushSignature(octets.subarray(found + this.#delimiter.length))
       return
     }
@@ -199,8 +205,9 @@ class ClearBody implements SignedBody {
   }
 
   #pushSignature(chunk: Buffer): void {
-    this.#held = Buffer.concat([this.#held, chunk])
-    ensure(this.#held.length <= MAXIMUM_SIGNATURE_OCTETS, 'signature part is too long')
+    this.#signature.push(chunk)
+    this.#signatureOctets += chunk.length
+    ensure(this.#signatureOctets <= MAXIMUM_SIGNATURE_OCTETS, 'signature part is too long')
   }
 }
 

@@ -102,19 +102,14 @@ async function usersOf({ auth }: ParsedConfig, files: ConfigFiles): Promise<Cred
 }
 
 async function nextHopsOf(parsed: ParsedConfig, files: ConfigFiles): Promise<NextHops> {
-  const hops: Record<string, NextHopConfig> = {}
-  for (const [name, hop] of Object.entries(parsed.nextHop))
-    hops[name] = {
-      host: hop.host,
-      port: hop.port,
-      tls: hop.tls,
-      implicit: hop.implicit,
-      tlsName: hop.tlsName,
-      ca: hop.ca === undefined ? undefined : files.absolute(hop.ca),
-      auth: hop.auth && (await credentialsOf(hop.auth, ['nextHop', name, 'auth'], files)),
-      connections: hop.connections,
-    }
-  return hops as NextHops
+  const hops: [string, NextHopConfig][] = []
+  for (const [name, hop] of Object.entries(parsed.nextHop)) {
+    const { host, port, tls, implicit, tlsName, connections } = hop
+    const ca = hop.ca === undefined ? undefined : files.absolute(hop.ca)
+    const auth = hop.auth && (await credentialsOf(hop.auth, ['nextHop', name, 'auth'], files))
+    hops.push([name, { host, port, tls, implicit, tlsName, ca, auth, connections }])
+  }
+  return Object.fromEntries(hops) as NextHops
 }
 
 async function identitiesOf(parsed: ParsedConfig, files: ConfigFiles): Promise<IdentityConfig[]> {

@@ -145,6 +145,19 @@ describe('the pool', () => {
     expect(sink.connections.length).toBe(2)
   })
 
+  test('R5 so is one that went from hand to hand', async () => {
+    const { sink, nextHop } = await start(
+      { connections: 1 },
+      { on: second('MAIL', { reply: '421 4.7.0 too many', close: true }) },
+    )
+    const conversation = await nextHop.converse(never)
+    const next = nextHop.converse(never)
+    await conversation.mail(from, none, plain)
+    conversation.release()
+    expect(await transact(await next)).toMatchObject({ code: 250 })
+    expect(sink.connections.length).toBe(2)
+  })
+
   test('R5 a fresh connection that says 421 at MAIL is not replaced: that is the answer', async () => {
     const { sink, nextHop } = await start({}, { on: at('MAIL', '421 4.3.2 shutting down') })
     const conversation = await nextHop.converse(never)
@@ -200,7 +213,8 @@ describe('the pool', () => {
     await until(() => logged.length > 0)
     held.release()
     for (const conversation of waiting) (await conversation).release()
-    expect(nextHop.open).toBe(1)
+    await until(() => nextHop.open === 1)
+    expect(nextHop.idle).toBe(1)
   })
 
   test('close says QUIT on idle connections at once, and on busy ones when they are given back', async () => {

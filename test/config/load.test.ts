@@ -449,6 +449,12 @@ describe('what was probably meant', () => {
     expect((await told({ [written]: 'x' })).advice).toContain(`did you mean ${meant}?`)
   })
 
+  test('B63 a name with an escape sequence does not reach the terminal as one', async () => {
+    const { faults } = await told({ '"a\\e[2J"': 'x', ...when('{ header: { "X\\e[2J": y } }') })
+    expect(faults).toHaveLength(2)
+    expect(faults.join('')).toMatch(/^\P{Cc}+$/u)
+  })
+
   test('what resembles nothing gets the list', async () => {
     expect((await told({ zebra: 'x' })).advice[0]).toMatch(
       /^options here: hostname, domains, listen/,

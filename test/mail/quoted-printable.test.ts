@@ -144,6 +144,7 @@ function text(): fc.Arbitrary<Buffer> {
       'F',
       'Fro',
       '-',
+      'x'.repeat(200),
     ),
     fc.string({ maxLength: 90 }),
   )

@@ -1,7 +1,10 @@
 /** The listener: who may come in, how long anybody may stay, and how it closes. @module */
+import { spawn, spawnSync } from 'node:child_process'
+import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { type Log, silentLog } from '../../src/log.ts'
+import { ContentWriter, contentStore } from '../../src/mail/content.ts'
 import { networkOf } from '../../src/smtp/client-address.ts'
 import { DEFAULT_LIMITS, listen } from '../../src/smtp/listener.ts'
 import { type Reply, reply } from '../../src/smtp/reply.ts'
@@ -186,16 +189,34 @@ describe('the message', () => {
     expect(reception.house.taken[0]!.content.toString()).toBe(content)
   })
 
-  test('E8 a client lost in mid-data leaves nothing', async () => {
+  test.each([
+    ['closed', (wire: Wire) => wire.destroy()],
+    ['reset', (wire: Wire) => void wire.socket.resetAndDestroy()],
+  ])('E8 a connection %s in mid-data leaves nothing', async (_how, leave) => {
     await using reception = await receive()
     const wire = await greeted(reception)
     await begin(wire)
     wire.send('half a mess')
     await until(() => MemorySink.held === 1)
-    wire.destroy()
+    leave(wire)
     await until(() => reception.listener.sessions === 0)
     expect(MemorySink.held).toBe(0)
     expect(reception.house).toMatchObject({ abandoned: 1, taken: [] })
+  })
+
+  test('with the content store itself, beyond memory, a million dots arrive exactly', async () => {
+    const store = contentStore({ memoryPerMessageOctets: 4096 })
+    await using reception = await receive({ hold: () => new ContentWriter(store) })
+    const wire = await greeted(reception)
+    for (let round = 0; round < 2; round++) {
+      await begin(wire)
+      wire.send('..\r\n'.repeat(250_000))
+      wire.send('.\r\n')
+      expect(await wire.reply()).toMatch(/^250/)
+    }
+    const content = reception.house.taken[1]!.content
+    expect(content.equals(Buffer.from('.\r\n'.repeat(250_000)))).toBe(true)
+    expect(store.heldOctets).toBe(0)
   })
 
   test('a client lost while it waits is told to the house', async () => {
@@ -335,6 +356,40 @@ describe('TLS', () => {
     wire.destroy()
     await until(() => reception.listener.sessions === 0)
   })
+})
+
+describe('clients that nobody here wrote', () => {
+  const missing = (command: string, ...how: string[]): string =>
+    spawnSync(command, how).status === 0 ? '' : ` (skipped: no ${command} in PATH)`
+  const noSwaks = missing('swaks', '--version')
+  const noOpenssl = missing('openssl', 'version')
+
+  test.skipIf(noSwaks !== '')(`swaks: pipelined, two recipients, dots${noSwaks}`, async () => {
+    await using reception = await receive()
+    const options = ['--server', `127.0.0.1:${reception.port}`, '--pipeline']
+    options.push('--from', 'a@example.test', '--to', 'b@partner.test,c@partner.test')
+    options.push('--body', '.one\\n..two\\n.\\nthree')
+    const swaks = spawn('swaks', options, { stdio: ['ignore', 'pipe', 'inherit'] })
+    expect(await text(swaks.stdout)).toContain('250 2.6.0')
+    const [taken] = reception.house.taken
+    expect(taken!.content.toString()).toContain('\r\n.one\r\n..two\r\n.\r\nthree\r\n')
+    expect(taken!.forwardPaths.map(({ mailbox }) => mailbox.localPart)).toEqual(['b', 'c'])
+  })
+
+  test.skipIf(noOpenssl !== '').each(['-tls1_2', '-tls1_3'])(
+    `openssl s_client: STARTTLS %s and a message${noOpenssl}`,
+    async version => {
+      await using reception = await receive({ mode: 'starttls', tls })
+      const options = ['s_client', '-starttls', 'smtp', '-quiet', '-crlf', version]
+      options.push('-connect', `127.0.0.1:${reception.port}`)
+      const openssl = spawn('openssl', options, { stdio: ['pipe', 'pipe', 'ignore'] })
+      openssl.stdin.write('EHLO c\nMAIL FROM:<>\nRCPT TO:<b@partner.test>\nDATA\n')
+      await until(() => reception.house.begun === 1 && MemorySink.held === 1)
+      openssl.stdin.write('x\n.\nQUIT\n')
+      expect(await text(openssl.stdout)).toContain('250 2.6.0')
+      expect(reception.house.taken[0]!.client.tls).toMatch(/^TLSv1/)
+    },
+  )
 })
 
 describe('draining', () => {

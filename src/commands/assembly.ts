@@ -48,7 +48,10 @@ export async function assemble(config: Config, log: Log): Promise<Assembly> {
     nextHops,
     ledger,
     mayRelay: relayTest(config.relayFrom),
-    maxHops: config.limits.hops,
+    limits: {
+      hops: config.limits.hops,
+      headerSection: { octets: config.limits.headerSection, fields: config.limits.headerFields },
+    },
     addressForLog: addressForLog(config.log.addresses),
     now: () => new Date(),
     log,

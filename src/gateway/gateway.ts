@@ -13,7 +13,7 @@ import { randomBytes } from 'node:crypto'
 import { PosternError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { mailboxInDomains } from '../mail/address.ts'
-import { readHeaderSection } from '../mail/header-section.ts'
+import { type HeaderLimits, readHeaderSection } from '../mail/header-section.ts'
 import type { Content, EsmtpParameters, ForwardPath, ReversePath } from '../mail/mail-object.ts'
 import { deliver } from '../smtp/delivery.ts'
 import type { Ledger } from '../smtp/ledger.ts'
@@ -42,12 +42,18 @@ export interface Parts extends DecisionParts {
   /** Whether a client may send outbound through us. */
   mayRelay(client: Client): boolean
   readonly ledger: Ledger
-  /** Received fields beyond which a message is in a loop. */
-  readonly maxHops: number
+  readonly limits: MessageLimits
   /** How an address is told in the log; undefined where it is not. */
   addressForLog(address: string): string | undefined
   readonly now: () => Date
   readonly log: Log
+}
+
+/** What a message may be. */
+export interface MessageLimits {
+  /** Received fields beyond which it is in a loop (RFC 5321 §6.3). */
+  readonly hops: number
+  readonly headerSection: HeaderLimits
 }
 
 /** The house behind the listener. */
@@ -100,8 +106,9 @@ class Trip implements Transaction {
 
   /** Nothing is sent before it is known what each recipient gets. */
   async #carry(content: Content, signal: AbortSignal): Promise<Reply> {
-    const section = await readHeaderSection(content)
-    if (hopCount(section) >= this.#parts.maxHops) return reply('loop')
+    const { limits } = this.#parts
+    const section = await readHeaderSection(content, 0, limits.headerSection)
+    if (hopCount(section) >= limits.hops) return reply('loop')
     const { reversePath } = this.#opening
     const message: Message = { client: this.#client, reversePath, content, section }
     const decisions = await decideAll(message, this.#recipients, this.#parts, this.#parts.now())
@@ -259,8 +266,8 @@ const FAULTS: Readonly<Record<string, Parameters<typeof reply>[0]>> = {
   ERR_MIME_TOO_DEEP: 'too-many-parts',
   ERR_MIME_TOO_MANY_PARTS: 'too-many-parts',
   ERR_EIGHT_BIT_NOT_OFFERED: 'eight-bit-not-offered',
+  ERR_CONTENT_LINE_END: 'bare-line-ending',
   ERR_CONTENT_STORE_FULL: 'content-store-full',
-  ERR_CONTENT_HELD: 'internal-error',
   ERR_KEY_UNUSABLE: 'signing-failed',
   ERR_SELF_CHECK: 'signing-failed',
 }

@@ -8,6 +8,7 @@ import { outerFields, signingTimeFor, signMessage } from '../crypto/smime/sign-m
 import { PosternError } from '../errors.ts'
 import type { ForwardPath } from '../mail/mail-object.ts'
 import { prepare } from '../mail/seven-bit.ts'
+import { subjectField, withoutWord } from '../mail/subject.ts'
 import type { Conversation } from '../smtp/conversation.ts'
 import type { Decision, Message } from './decision.ts'
 
@@ -72,12 +73,17 @@ export async function* octetsOf(
 
 function signed(
   { content, section }: Message,
-  { signer, treatment }: Decision,
+  decision: Decision,
   now: Date,
 ): AsyncIterable<Buffer> {
+  const { signer, treatment, facts, wish } = decision
   if (signer === undefined || treatment.kind !== 'sign') throw new Error('nobody to sign')
-  const signingTime = signingTimeFor(section.first('date')?.body, now)
-  return signMessage(content, section, signer, { signature: treatment.signature, signingTime })
+  const word = wish.removeFromSubject
+  return signMessage(content, section, signer, {
+    signature: treatment.signature,
+    signingTime: signingTimeFor(section.first('date')?.body, now),
+    subject: word === undefined ? undefined : subjectField(withoutWord(facts.subject, word)),
+  })
 }
 
 /** The message for a next hop without 8BITMIME (RFC 6152 §3): converted, or not sent at all. */

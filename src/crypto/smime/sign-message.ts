@@ -20,6 +20,8 @@ export interface MessageSigning {
   readonly signature: 'clear' | 'opaque'
   /** When the signature is made; `undefined` leaves the attribute out (see `signingTimeFor`). */
   readonly signingTime: Date | undefined
+  /** A whole Subject field to stand in the place of the message's own. */
+  readonly subject?: Buffer | undefined
 }
 
 /**
@@ -35,11 +37,11 @@ export async function* signMessage(
   content: Content,
   section: HeaderSection,
   signer: Signer,
-  { signature, signingTime }: MessageSigning,
+  { signature, signingTime, subject }: MessageSigning,
 ): AsyncGenerator<Buffer, void, undefined> {
   const prepared = await prepare(content, section)
   const sign = signature === 'clear' && prepared.kind !== 'unsafe' ? clearSign : opaqueSign
-  yield outerFields(section)
+  yield outerFields(section, subject)
   yield* checked(sign(prepared.octets(), signer, { signingTime }), signer)
 }
 
@@ -47,8 +49,10 @@ export async function* signMessage(
  * The fields that stay outside a new root entity: all but Content-*, octet for octet, and one
  * MIME-Version (RFC 2045 §4).
  */
-export function outerFields(section: HeaderSection): Buffer {
-  const octets = splitForProtection(section).outer.map(field => field.octets)
+export function outerFields(section: HeaderSection, subject?: Buffer): Buffer {
+  const octets = splitForProtection(section).outer.map(field =>
+    subject !== undefined && field.key === 'subject' ? subject : field.octets,
+  )
   if (section.first('mime-version') === undefined) octets.push(MIME_VERSION)
   return Buffer.concat(octets)
 }

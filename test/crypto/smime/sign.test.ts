@@ -8,7 +8,7 @@ import { opaqueSign } from '../../../src/crypto/smime/opaque-sign.ts'
 import { checked } from '../../../src/crypto/smime/self-check.ts'
 import { PosternError } from '../../../src/errors.ts'
 import { base64Lines } from '../../../src/mail/base64.ts'
-import { makePki, type Pki } from '../make-certificate.ts'
+import { makeCertificate, makePki, type Pki } from '../make-certificate.ts'
 
 const KINDS = ['RSA', 'RSA-PSS', 'P-256', 'P-384', 'P-521', 'Ed25519'] as const
 const FORMS = [
@@ -188,13 +188,14 @@ describe('the check refuses', () => {
     expect(await verdict(await gather(sign(opaqueSign, other)))).toBe(REFUSED)
   })
 
-  test('B29 another certificate for the same key', async () => {
+  test('B29 another certificate for the same key, by the same name and number', async () => {
     const { key, ...own } = await pki.signer('carol', 'P-256')
-    const { publicKey } = own.certificate
-    const twin = await pki.issue('mallory', { publicKey, privateKey: key })
-    const signed = await gather(sign(clearSign, own))
-    const check = checked(streamed(signed), { ...own, certificate: twin })
-    await expect(gather(check)).rejects.toMatchObject({ code: 'ERR_SELF_CHECK' })
+    const { publicKey, issuer, serialNumber, subject } = own.certificate
+    const plan = { key: { publicKey, privateKey: key }, issuer, serialNumber, subject }
+    const twin = await makeCertificate({ ...plan, issuerKey: pki.authorityKey })
+    const signed = await gather(sign(clearSign, { ...own, path: [twin] }))
+    const check = checked(streamed(signed), { ...own, certificate: twin, path: [own.certificate] })
+    await expect(gather(check)).rejects.toMatchObject({ code: REFUSED })
   })
 
   test('a path that is not there', async () => {

@@ -115,7 +115,7 @@ const PEERS: Record<Peer, (files: Files) => Verdicts> = {
     const home = gnupg()
     const verify = (...arguments_: string[]) => {
       const said = run('gpgsm', ['-q', '--batch', '--status-fd', '1', ...arguments_], home)
-      return /GOODSIG[^]*TRUST_(FULLY|ULTIMATE)/.test(said.words) ? 'good' : said.words
+      return /GOODSIG[\s\S]*TRUST_(FULLY|ULTIMATE)/.test(said.words) ? 'good' : said.words
     }
     const out = `${inside}.out`
     const opaque = verify('--yes', '-o', out, '--verify', inside)

@@ -118,11 +118,9 @@ export class Identities {
     }
   }
 
-  /** Whether another identity than this one signs for a name at a time. */
-  hasOther(name: string, than: Identity, time: number): boolean {
-    return (this.#byName.get(name) ?? []).some(
-      candidate => candidate.identity !== than && isFit(candidate, time),
-    )
+  /** Whether any identity signs for a name, which is a match key or `@domain`, at a time. */
+  signsFor(name: string, time: number): boolean {
+    return firstFit(this.#byName.get(name), time) !== undefined
   }
 
   list(): readonly IdentitySummary[] {
@@ -326,7 +324,7 @@ function faultsOf(
 ): readonly IdentityFault[] {
   const { certificate, names, path } = identity
   const madeGood = (time: number) =>
-    names.length > 0 && names.every(name => identities.hasOther(name, identity, time))
+    names.length > 0 && names.every(name => identities.signsFor(name, time))
   // A key for encryption beside one for signatures is as it should be (RFC 9216 §2 has such pairs).
   if (isForEncryption(certificate, complaints) && madeGood(now.getTime())) return []
 

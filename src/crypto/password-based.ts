@@ -286,8 +286,8 @@ const deriveByScrypt: (
 
 const MAX_ITERATIONS = 10_000_000
 const MAX_SCRYPT_OCTETS = 256 * 1024 * 1024
-/** About 5 ms of work. */
-const ROUNDS_AT_A_TIME = 5000
+/** A millisecond or two of work. */
+const ROUNDS_AT_A_TIME = 1000
 
 const PBKDF2 = '1.2.840.113549.1.5.12'
 const PBES2 = '1.2.840.113549.1.5.13'

@@ -260,8 +260,8 @@ describe('faults', () => {
     const { privateKey } = await makeKeyPair('rsa-2048')
     folder.write('a.pem', identityPem({ ...ann, privateKey }))
     for (const name of ['b', 'c']) folder.write(`${name}.pem`, identityPem(ann))
-    const { faults } = await load()
-    expect(faults).toMatchObject([error('a.pem', 'belongs to none')])
+    for (const _ of ['first', 'reloaded'])
+      expect((await load()).faults).toMatchObject([error('a.pem', 'belongs to none')])
   })
 
   test('no certificate; no key; neither', async () => {
@@ -348,6 +348,11 @@ describe('faults', () => {
     const { identities, faults } = await load()
     expect(faults).toEqual([])
     expect(identities.all).toHaveLength(2)
+    await writeIdentity('encryption.pem', { ...encryption, extendedKeyUsage: ['1.2.3'] })
+    expect((await load()).faults).toMatchObject([
+      warning('encryption.pem', 'key usage'),
+      warning('encryption.pem', 'not for mail'),
+    ])
   })
 
   test('expired, not yet valid: an error where no other signs', async () => {

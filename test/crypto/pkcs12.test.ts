@@ -1,6 +1,7 @@
 import {
   createHmac,
   createPublicKey,
+  hash,
   type KeyObject,
   pbkdf2Sync,
   X509Certificate,
@@ -93,6 +94,21 @@ describe.skipIf(noOpenssl)(`PKCS #12 made by openssl${suffix(noOpenssl)}`, () =>
     expect((await readPkcs12(octets, '')).privateKeys).toHaveLength(1)
     expect((await readPkcs12(octets)).privateKeys).toHaveLength(1)
     expect((await readKeyFile(octets)).faults).toEqual([])
+  })
+
+  test('no password, sealed with no octets at all instead of a terminator', async () => {
+    const options = ['-certpbe', 'NONE', '-keypbe', 'NONE', '-nomac']
+    const [version, authSafe] = readBer(exportPkcs12('p-256', options)).children
+    const safe = authSafe!.children[1]!.children[0]!.content
+    // RFC 7292 §B.2 with an empty P, one iteration and SHA-1: a single digest.
+    const salt = Buffer.alloc(8, 7)
+    const key = hash('sha1', Buffer.concat([Buffer.alloc(64, 3), Buffer.alloc(64, salt)]), 'buffer')
+    const mac = octetString(createHmac('sha1', key).update(safe).digest())
+    const macData = sequence(sequence(sequence(oid('1.3.14.3.2.26'), NULL), mac), octetString(salt))
+    const octets = sequence(version!.whole, authSafe!.whole, macData)
+    expect((await readPkcs12(octets)).privateKeys).toHaveLength(1)
+    expect((await readPkcs12(octets, '')).privateKeys).toHaveLength(1)
+    await expect(readPkcs12(octets, 'x')).rejects.toMatchObject({ code: 'ERR_KEY_FILE_PASSWORD' })
   })
 
   test('PBMAC1 (RFC 9579) seals as well', async () => {
@@ -210,6 +226,7 @@ describe('hostile PKCS #12', () => {
     let nested: Buffer = octetString(Buffer.alloc(0))
     for (let depth = 0; depth < 5000; depth++) nested = sequence(nested)
     const many = sequence(...Array.from({ length: 30_000 }, () => sequence()))
+    expect(() => readBer(many)).toThrow('too many structures')
     for (const octets of [nested, many, octetString(Buffer.alloc(1024 * 1024))])
       await expect(readPkcs12(octets)).rejects.toMatchObject({ code: 'ERR_KEY_FILE_MALFORMED' })
   })

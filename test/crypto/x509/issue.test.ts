@@ -56,6 +56,19 @@ test('what is left out on purpose is not there', async () => {
   expect(certificate.addresses).toEqual([])
 })
 
+test('key usage is DER: no zeros behind the last bit (X.690 §11.2.2)', async () => {
+  for (const [keyUsage, hex] of [
+    [['digitalSignature', 'keyEncipherment'], '030205a0'],
+    [['decipherOnly', 'keyAgreement'], '0303070880'],
+    [['encipherOnly'], '03020001'],
+  ] as const) {
+    const { der } = await issue({ commonName: 'Usage', keyUsage, ...TIME })
+    const extension = parseCertificate(der).extensions.get('2.5.29.15')
+    expect(extension?.value.toString('hex')).toBe(hex)
+    expect(extension?.critical).toBe(true)
+  }
+})
+
 test('a serial number is as asked for, positive and in its shortest form', async () => {
   for (const [asked, hex] of [
     ['00', '01'],

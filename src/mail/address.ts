@@ -178,7 +178,7 @@ function parseLocalPart(text: string): string {
     localPart.length > MAX_LOCAL_PART_OCTETS ||
     Buffer.byteLength(localPart) > MAX_LOCAL_PART_OCTETS
   ) {
-    throw fault('has a local part longer than 64 octets')
+    throw fault('has a local part longer than 255 octets')
   }
   if (!quoted && !DOT_STRING.test(localPart)) throw fault('has a malformed local part')
   if (UNSEEN.test(localPart)) throw fault('has a character in its local part that cannot be seen')
@@ -322,8 +322,11 @@ function fault(what: string): PosternError {
   return new PosternError('ERR_ADDRESS_SYNTAX', 'permanent', `address ${what}`)
 }
 
-/** RFC 5321 §4.5.3.1.1. */
-const MAX_LOCAL_PART_OCTETS = 64
+/**
+ * RFC 5321 §4.5.3.1.1 asks for 64 at least, and for no limit where that can be helped: bounce addresses
+ * that carry a recipient (VERP, SRS, BATV) are longer, and their mail must not be lost here.
+ */
+const MAX_LOCAL_PART_OCTETS = 255
 /** RFC 5321 §4.5.3.1.2. */
 const MAX_DOMAIN_OCTETS = 255
 const MAX_COMMENT_DEPTH = 50

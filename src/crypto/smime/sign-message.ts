@@ -50,10 +50,11 @@ export async function* signMessage(
  * MIME-Version (RFC 2045 §4).
  */
 export function outerFields(section: HeaderSection, subject?: Buffer): Buffer {
-  const octets = splitForProtection(section).outer.map(field =>
+  const { outer } = splitForProtection(section)
+  const octets = outer.map(field =>
     subject !== undefined && field.key === 'subject' ? subject : field.octets,
   )
-  if (section.first('mime-version') === undefined) octets.push(MIME_VERSION)
+  if (!outer.some(({ key }) => key === 'mime-version')) octets.push(MIME_VERSION)
   return Buffer.concat(octets)
 }
 

@@ -29,12 +29,26 @@ export function group(decisions: readonly Decision[]): readonly Group[] {
   >()
   for (const decision of decisions) {
     const nextHop = nextHopOf(decision)
-    const key = JSON.stringify([nextHop, decision.treatment, decision.wish.removeFromSubject])
+    const key = JSON.stringify([nextHop, ...octetsDependOn(decision)])
     const known = groups.get(key)
     if (known) known.forwardPaths.push(decision.forwardPath)
     else groups.set(key, { decision, nextHop, forwardPaths: [decision.forwardPath] })
   }
   return [...groups.values()]
+}
+
+/** Whatever makes the octets of one recipient differ from another's; the words of a reason do not. */
+function octetsDependOn({ treatment, wish }: Decision): readonly (string | undefined)[] {
+  switch (treatment.kind) {
+    case 'sign':
+      return [treatment.kind, treatment.signature, wish.removeFromSubject]
+    case 'route':
+      return [treatment.kind, wish.rule]
+    case 'relay':
+    case 'reject':
+    case 'defer':
+      return [treatment.kind]
+  }
 }
 
 /** What the delivery ledger knows a message by: who sent it, and every octet of its content. */

@@ -33,6 +33,7 @@ export async function assemble(config: Config, log: Log): Promise<Assembly> {
   mkdirSync(config.state, { recursive: true, mode: 0o700 })
   const { identities, faults } = await loadIdentities(config.identities, new Date())
   const ledger = openLedger(join(config.state, 'ledger.sqlite'), Date.now)
+  ledger.forget()
   const nextHops = new Map<string, NextHop>()
   for (const [name, settings] of Object.entries(config.nextHop))
     nextHops.set(
@@ -114,8 +115,17 @@ function relayTest(relayFrom: readonly string[]): (client: Client) => boolean {
     if (prefix === undefined) networks.addAddress(address, family)
     else networks.addSubnet(address, Number(prefix), family)
   }
-  return ({ user, address }) =>
-    user !== undefined || networks.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+  // A session asks for each recipient; its address does not change.
+  const known = new WeakMap<Client, boolean>()
+  return client => {
+    const { user, address } = client
+    if (user !== undefined) return true
+    const asked = known.get(client)
+    if (asked !== undefined) return asked
+    const listed = networks.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+    known.set(client, listed)
+    return listed
+  }
 }
 
 /** Compares in constant time, whether the user exists or not. */

@@ -37,20 +37,9 @@ async function askOpenssl(file: string, rootFile: string): Promise<Verdict> {
   const run = promisify(execFile)
   try {
     const { stdout: version } = await run('openssl', ['version'])
-    const { stdout } = await run('openssl', [
-      'cms',
-      '-verify',
-      '-in',
-      file,
-      '-CAfile',
-      rootFile,
-      '-signer',
-      '/dev/stdout',
-      '-out',
-      '/dev/null',
-    ])
-    const words = `${version.split(' ', 2).join(' ')} says the signature and the path are good`
-    return { state: stdout.includes('BEGIN CERTIFICATE') ? 'signed' : 'broken', words }
+    await run('openssl', ['cms', '-verify', '-in', file, '-CAfile', rootFile, '-out', '/dev/null'])
+    const says = version.split(' ', 2).join(' ')
+    return { state: 'signed', words: `${says} says that the signature and its path are good` }
   } catch (error) {
     const { code, stderr } = error as { code?: unknown; stderr?: string }
     if (code === 'ENOENT')

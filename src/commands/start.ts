@@ -36,6 +36,7 @@ async function lead(file: string): Promise<number> {
   const loaded = await loadOrTell(file)
   if (!loaded) return 1
   const log = createLog()
+  cluster.setupPrimary({ execArgv: [...process.execArgv, ...HEAP] })
   const workers = new Workers(log)
   const stopped = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')])
   process.on('SIGHUP', () => void reload(file, workers, log))
@@ -167,4 +168,10 @@ Runs the gateway in the foreground, one JSON line a happening on stdout. The lin
   --config FILE   default config/postern.yaml
 
 SIGTERM finishes what is in flight and exits 0; SIGHUP reloads without dropping a session.`
+/**
+ * A small young generation: nearly everything that a message leaves behind is a buffer outside the
+ * heap, which is freed when the young generation is swept. With the default of 16 MiB a worker swept a
+ * tenth as often, and its rare full collections cost more CPU and up to 100 MB more memory.
+ */
+const HEAP = ['--max-semi-space-size=2']
 const RESTART_MS = 200

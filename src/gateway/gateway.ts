@@ -71,11 +71,12 @@ class Trip implements Transaction {
   readonly #offers = new Map<string, Offer>()
   readonly #recipients: Recipient[] = []
   readonly #gone = new AbortController()
-  readonly #id = randomBytes(8).toString('hex')
+  readonly #id: string
 
   constructor(parts: Parts, client: Client, reversePath: ReversePath, parameters: EsmtpParameters) {
     this.#parts = parts
     this.#client = client
+    this.#id = nextIdentifier()
     this.#opening = openingOf(reversePath, parameters)
   }
 
@@ -136,18 +137,27 @@ class Trip implements Transaction {
       groups.map(it => this.#shipment(message, it)),
       signal,
     )
-    if (delivery.kind === 'cancelled') {
-      if (delivery.fault !== undefined) return this.#answerFault(delivery.fault)
-      return delivery.reply
-    }
-    const taken = groups.filter((_, index) => isPositive(delivery.replies[index]!))
+    if (delivery.kind === 'answered') return this.#settle(message, groups, delivery.replies, signal)
+    return delivery.fault === undefined ? delivery.reply : this.#answerFault(delivery.fault)
+  }
+
+  /**
+   * Who has had it must not get it again when the client retries: because others failed, or because
+   * the client never heard our answer.
+   */
+  async #settle(
+    message: Message,
+    groups: readonly Group[],
+    replies: readonly Reply[],
+    signal: AbortSignal,
+  ): Promise<Reply> {
+    const { ledger } = this.#parts
+    const taken = groups.filter((_, index) => isPositive(replies[index]!))
     const all = taken.length === groups.length
-    // Who has had it must not get it again when the client retries: because others failed, or because
-    // it never heard our answer.
     if (taken.length > 0 && (!all || signal.aborted))
-      ledger.record(digest ?? (await digestOf(message)), taken.flatMap(addressesOf))
-    if (taken.length > 0 && !all) return reply('partly-delivered')
-    return worst(delivery.replies)
+      ledger.record(await digestOf(message), taken.flatMap(addressesOf))
+    else if (all && !ledger.isEmpty()) ledger.forgetMessage(await digestOf(message))
+    return taken.length > 0 && !all ? reply('partly-delivered') : worst(replies)
   }
 
   #shipment(message: Message, group: Group) {
@@ -214,6 +224,13 @@ class Trip implements Transaction {
     })
   }
 }
+
+/** Of a transaction: unique as long as a log is kept, and cheap to make. */
+function nextIdentifier(): string {
+  return PROCESS + (counter++).toString(36).padStart(4, '0')
+}
+const PROCESS = randomBytes(6).toString('hex')
+let counter = 0
 
 /** A forward-path in one of our domains is inbound, any other is outbound. */
 export function directionOf(

@@ -14,7 +14,8 @@ const FLOORS: readonly (readonly string[])[] = [
   ['crypto/', 'policy/', 'smtp/'],
   ['certstore/', 'config/'],
   ['gateway/', 'admin/'],
-  ['main.ts', 'commands/'],
+  ['commands/'],
+  ['main.ts'],
 ]
 /**
  * crypto/ has storeys of its own; the files that stand in it directly are below all of them. Except

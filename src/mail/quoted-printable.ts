@@ -84,6 +84,12 @@ export async function* repairQuotedPrintable(
           written += SOFT_BREAK.copy(out, written)
           column = 0
         }
+        // A stray `=` stands for itself, but with another `=` behind it some readers see one octet.
+        if (octet > 0x7e && sinceEquals === 1) {
+          out[written++] = DIGITS[EQUALS >> 4]!
+          out[written++] = DIGITS[EQUALS & 15]!
+          column += 2
+        }
         sinceEquals = octet === EQUALS ? 1 : sinceEquals + 1
         // What begins a line now did not before: it must not read as a delimiter or as a dot.
         if (octet > 0x7e || (breaks && KINDS[octet] === AT_START)) {

@@ -125,6 +125,14 @@ describe('repairing quoted-printable', () => {
       }),
     )
   })
+
+  test('repaired, keeps a stray = apart from what is encoded behind it', async () => {
+    for (const size of [1, 2, 100]) {
+      const octets = Buffer.from('1=\xe4 2=4\xe4 3==\xe4', 'latin1')
+      const repaired = await collect(repairQuotedPrintable(stream(cut(octets, size))))
+      expect(repaired.toString('latin1')).toBe('1=3D=E4 2=4=E4 3==3D=E4')
+    }
+  })
 })
 
 /** Line ends, octets that need care, and long runs, rather than noise alone. */

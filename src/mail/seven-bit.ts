@@ -109,8 +109,11 @@ class Planner {
   /** @returns the edits in the order of the content; none where all is safe. */
   async plan(root: Entity): Promise<readonly Edit[]> {
     await this.#planEntity(root, 'root')
-    // A header section may be empty, and begin where its body does: it goes first.
-    return this.#edits.sort((one, other) => one.start - other.start || one.end - other.end)
+    // A header section may be empty, and begin where its body does: it goes first, and that of an outer
+    // entity, which was planned later, ahead of that of an inner one.
+    return this.#edits
+      .reverse()
+      .sort((one, other) => one.start - other.start || one.end - other.end)
   }
 
   async #planEntity(entity: Entity, role: Role): Promise<void> {
@@ -119,7 +122,8 @@ class Planner {
     const fields = role === 'root' ? splitForProtection(headerSection).inner : headerSection.fields
     // The root loses its outer fields, whatever else is altered: but only if something is.
     const isRootOfEdits = role === 'root' && this.#edits.length > 0
-    if (label === undefined && !isRootOfEdits && fields.every(isSafeField)) return
+    const isToStay = label === undefined && !isRootOfEdits && !lacksBlankLine(entity)
+    if (isToStay && fields.every(isSafeField)) return
 
     const octets: Buffer[] = []
     let missing = label
@@ -174,6 +178,9 @@ class Planner {
     const { bodyStart: start, end, mediaType } = entity
     const isLast = end === this.#content.sizeOctets
     const encoding = entity.transferEncoding
+    // RFC 2045 §6.4: neither may be encoded, and where one is, some readers decode it and some do not.
+    if (mediaType.type === 'multipart') notSafe(entity, 'it has no boundary')
+    if (mediaType.type === 'message') notSafe(entity, 'its type cannot be encoded')
     if (encoding === 'quoted-printable') {
       this.#edits.push({ start, end, by: repairQuotedPrintable })
       return undefined
@@ -184,9 +191,6 @@ class Planner {
       return undefined
     }
     if (!isIdentity(entity)) notSafe(entity, 'its transfer encoding is unknown')
-    // RFC 2045 §6.4: neither may be encoded.
-    if (mediaType.type === 'multipart') notSafe(entity, 'it has no boundary')
-    if (mediaType.type === 'message') notSafe(entity, 'its type cannot be encoded')
     const isReadable = await this.#isReadable(entity)
     const by = isReadable
       ? encodeQuotedPrintable
@@ -305,6 +309,12 @@ function inoffensive(line: Buffer): Buffer {
 
 function isSafe({ eightBit, longestLineOctets }: ContentShape): boolean {
   return !eightBit && longestLineOctets <= MAX_LINE_OCTETS
+}
+
+/** Whether a body that has to be altered begins at once: altered, it could read as more of the header section. */
+function lacksBlankLine({ headerSection, bodyStart, end, shape }: Entity): boolean {
+  const { sizeOctets, bodyOffset } = headerSection
+  return sizeOctets === bodyOffset && bodyStart < end && !isSafe(shape)
 }
 
 function isIdentity({ transferEncoding }: Entity): boolean {

@@ -61,6 +61,33 @@ test('a body that begins at once, without a blank line, gets one', async () => {
   })
 })
 
+test('an attached message that begins at once, without a blank line, gets one', async () => {
+  const inner =
+    'MIME-Version: 1.0\nContent-Type: text/plain; charset=unknown-8bit\n' +
+    'Content-Transfer-Encoding: quoted-printable\n\nno field =E4'
+  const part = (type: string, body: string): string =>
+    `Content-Type: multipart/${type}; boundary=b\n\n--b\n${body}\n--b--\n`
+  const header = 'Content-Type: message/rfc822'
+  expect(await prepared(part('mixed', `${header}\nno field \xe4`))).toMatchObject({
+    octets: part('mixed', `${header}\n\n${inner}`),
+  })
+  // RFC 2046 §5.1.5: in a digest a part is a message, also without a header section.
+  expect(await prepared(part('digest', 'no field \xe4'))).toMatchObject({
+    octets: part('digest', `\n${inner}`),
+  })
+})
+
+test('a preamble that begins at once stays a preamble when it is altered', async () => {
+  const inner = (preamble: string): string =>
+    `${preamble}\nContent-Type: text/html\n\n--c\n\nx\n--c--\n`
+  const outer = (part: string): string =>
+    `Content-Type: multipart/mixed; boundary=b\n\n--b\n${part}\n--b--\n`
+  const header = 'Content-Type: multipart/mixed; boundary=c'
+  expect(await prepared(outer(`${header}\n${inner('\xe4: x')}`))).toMatchObject({
+    octets: outer(`${header}\n\n${inner('?: x')}`),
+  })
+})
+
 describe('B77 what a relay could alter is 7-bit before it is signed', () => {
   test.each([
     ['a text without a type', 'A: 1\n\ngr\xc3\xbc\xc3\x9fe\n', TEXT('utf-8', 'gr=C3=BC=C3=9Fe')],
@@ -183,6 +210,14 @@ describe('what may not be touched and is not safe makes a clear signature unsafe
     [
       'a delimiter line',
       `Content-Type: multipart/mixed; boundary=b\n\n--b${' '.repeat(999)}\n\nx\n--b--\n`,
+    ],
+    [
+      'an attached message that claims to be quoted-printable',
+      'Content-Type: message/rfc822\nContent-Transfer-Encoding: quoted-printable\n\nSubject: in\n\n\xe4\n',
+    ],
+    [
+      'an attached message that claims to be base64',
+      `Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n${'QUJD'.repeat(250)}\n`,
     ],
     ['a multipart without a boundary', 'Content-Type: multipart/mixed\n\n\xe4\n'],
     ['a multipart without parts', 'Content-Type: multipart/mixed; boundary=b\n\n\xe4\n'],

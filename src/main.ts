@@ -6,10 +6,12 @@
 import { readFileSync } from 'node:fs'
 import { enableCompileCache } from 'node:module'
 import { fileURLToPath } from 'node:url'
+import { PosternError } from './errors.ts'
 
 const CACHE = fileURLToPath(new URL('../node_modules/.cache/postern', import.meta.url))
 
 /** Exit codes of every verb. */
+const FINDING = 1
 const USAGE = 2
 const OURS = 70
 
@@ -53,7 +55,24 @@ async function main([name, ...rest]: readonly string[]): Promise<number> {
     console.error(`postern: there is no verb ${JSON.stringify(name)}\n\n${help()}`)
     return USAGE
   }
-  return (await verb.load())(rest)
+  const run = await verb.load()
+  try {
+    return await run(rest)
+  } catch (error) {
+    return exitCodeFor(error, name)
+  }
+}
+
+/** What was not foreseen is thrown on. */
+function exitCodeFor(error: unknown, verb: string): number {
+  const { code, message } = error as { code?: unknown; message: string }
+  if (typeof code === 'string' && code.startsWith('ERR_PARSE_ARGS')) {
+    console.error(`postern ${verb}: ${message}\n  hint: postern ${verb} --help tells its options`)
+    return USAGE
+  }
+  if (!(error instanceof PosternError)) throw error
+  console.error(`postern ${verb}: ${message}`)
+  return FINDING
 }
 
 /** Node below 24 cannot do what later verbs need, and refuses RSA decryption outright (docs/decisions/0004). */

@@ -28,9 +28,14 @@ export async function demo(argv: readonly string[]): Promise<number> {
     console.log(HELP)
     return 0
   }
+  const port = Number(values.port)
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+    console.error(`postern demo: ${JSON.stringify(values.port)} is no port\n\n${HELP}`)
+    return 2
+  }
   const folder = await mkdtemp(join(tmpdir(), 'postern-demo-'))
   try {
-    return await run(folder, Number(values.port), values.once)
+    return await run(folder, port, values.once)
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
@@ -40,20 +45,19 @@ async function run(folder: string, port: number, single: boolean): Promise<numbe
   say('Postern demo', '')
   await makeIdentities(folder)
   const arrivals: Arrival[] = []
-  const mailbox = await startMailbox(arrival => arrivals.push(arrival))
-  await writeFile(join(folder, 'postern.yaml'), configuration(port, mailbox.port))
-  const { config } = await loadConfig(join(folder, 'postern.yaml'), process.env)
-
   const happenings: LogFields[] = []
   const log = listeningLog(happenings)
-  const assembly = await assemble(config, log)
-  const listener = await listen(assembly.listener, assembly.house, log)
-  const stop = async (): Promise<void> => {
-    await listener.drain(2_000)
-    await assembly.close()
-    await mailbox.close()
-  }
+  /** What keeps the process alive, to be ended in reverse. */
+  const ends: (() => Promise<unknown>)[] = []
   try {
+    const mailbox = await startMailbox(arrival => arrivals.push(arrival))
+    ends.push(() => mailbox.close())
+    await writeFile(join(folder, 'postern.yaml'), configuration(port, mailbox.port))
+    const { config } = await loadConfig(join(folder, 'postern.yaml'), process.env)
+    const assembly = await assemble(config, log)
+    ends.push(() => assembly.close())
+    const listener = await listen(assembly.listener, assembly.house, log)
+    ends.push(() => listener.drain(2_000))
     const address = listener.addresses[0]!
     say('gateway', `listens on ${address.address}:${address.port}, the next hop is embedded`)
     const failures = await tellScenes(address.port, arrivals, happenings, folder)
@@ -61,7 +65,7 @@ async function run(folder: string, port: number, single: boolean): Promise<numbe
     await stayUp(address.port, arrivals, happenings, folder)
     return failures > 0 ? 1 : 0
   } finally {
-    await stop()
+    for (const end of ends.reverse()) await end()
   }
 }
 

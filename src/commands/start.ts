@@ -2,7 +2,7 @@
  * `postern start`: the gateway in the foreground.
  *
  *     primary ──┬── worker ── worker …     share the listening ports
- *               │      SIGHUP: new workers first, then the old ones finish what they have and go
+ *               │      SIGHUP: new workers accept, the old ones serve the sessions that they have
  *               └── SIGTERM: all finish what they have, exit 0
  *
  * The primary reads the configuration and holds no key and no mail. A worker that dies takes only its own unanswered transactions
@@ -14,10 +14,17 @@ import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import { parseArgs } from 'node:util'
 import type { Config } from '../config/config.ts'
-import { ConfigFaults } from '../config/fault.ts'
+import { ConfigFaults, printFault } from '../config/fault.ts'
 import { type LoadedConfig, loadConfig } from '../config/load.ts'
 import { createLog, type Log } from '../log.ts'
-import { DRAIN, DRAIN_MS, type Ready } from './worker-messages.ts'
+import {
+  type Begin,
+  DRAIN,
+  DRAIN_MS,
+  type Failed,
+  type Ready,
+  type Replaced,
+} from './worker-messages.ts'
 
 /** Runs until SIGTERM or SIGINT; 1 where the configuration is at fault, 2 for usage. */
 export async function start(argv: readonly string[]): Promise<number> {
@@ -39,12 +46,16 @@ async function lead(file: string): Promise<number> {
   cluster.setupPrimary({ execArgv: [...process.execArgv, ...HEAP] })
   const workers = new Workers(log)
   const stopped = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')])
-  process.on('SIGHUP', () => void reload(file, workers, log))
+  let reloads = Promise.resolve()
+  process.on('SIGHUP', () => {
+    // One after the other, or an older configuration could win.
+    reloads = reloads.then(() => reload(file, workers, log))
+  })
   try {
     const addresses = await workers.replaceAll(loaded.config)
     log.info('ready', { addresses, workers: loaded.config.workers })
   } catch (error) {
-    log.error('start-failed', { error })
+    log.error('start-failed', { reason: (error as Error).message })
     await workers.drain()
     return 1
   }
@@ -63,8 +74,8 @@ async function reload(file: string, workers: Workers, log: Log): Promise<void> {
     log.info('reloaded', { workers: config.workers })
   } catch (error) {
     const faults =
-      error instanceof ConfigFaults ? error.faults.map(fault => fault.message) : undefined
-    log.error('reload-refused', { faults, error })
+      error instanceof ConfigFaults ? error.faults.map(fault => printFault(fault)) : undefined
+    log.error('reload-refused', { faults, reason: (error as Error).message })
   }
 }
 
@@ -73,34 +84,51 @@ class Workers {
   readonly #log: Log
   #config: Config | undefined
   #current = new Set<Worker>()
+  /** Those that are not ready yet. */
+  #fresh: readonly Worker[] = []
+  /** Those that still serve sessions from before a reload, the oldest first. */
+  #retired: readonly Worker[] = []
   #over = false
 
   constructor(log: Log) {
     this.#log = log
   }
 
-  /** Starts a new generation, and lets the old one go once every new worker listens. */
+  /** Starts a new generation, and retires the old one once every new worker listens. */
   async replaceAll(config: Config): Promise<Ready['ready']> {
     const fresh = Array.from({ length: config.workers }, () => hire(config))
+    this.#fresh = fresh
     let addresses: Ready['ready'] = []
     try {
       for (const ready of await Promise.all(fresh.map(untilReady))) addresses = ready
     } catch (error) {
       for (const worker of fresh) worker.process.kill('SIGKILL')
       throw error
+    } finally {
+      this.#fresh = []
     }
     const old = this.#current
     this.#config = config
     this.#current = new Set(fresh)
     for (const worker of fresh) this.#watch(worker)
-    for (const worker of old) worker.send(DRAIN)
+    await this.#retire(old, config)
     return addresses
   }
 
   /** Lets all finish what they have; kills who has not by then. */
   async drain(): Promise<void> {
     this.#over = true
-    await Promise.all(Object.values(cluster.workers ?? {}).map(worker => worker && finish(worker)))
+    for (const worker of this.#fresh) worker.process.kill('SIGKILL')
+    const workers = Object.values(cluster.workers ?? {}).filter(worker => worker !== undefined)
+    await Promise.all(workers.map(finish))
+  }
+
+  /** Sessions outlive a reload. Of a few generations: each costs memory, and somebody may reload all day. */
+  async #retire(old: Iterable<Worker>, config: Config): Promise<void> {
+    const serving = [...this.#retired, ...old].filter(worker => worker.isConnected())
+    this.#retired = serving.slice(-MOST_RETIRED)
+    for (const worker of serving.slice(0, -MOST_RETIRED)) say(worker, DRAIN)
+    await Promise.all(this.#retired.map(worker => untilRetired(worker, config)))
   }
 
   #watch(worker: Worker): void {
@@ -123,8 +151,13 @@ class Workers {
 /** A new worker gets the configuration as data, so that all of a generation have the same. */
 function hire(config: Config): Worker {
   const worker = cluster.fork()
-  worker.once('online', () => worker.send({ config }))
+  say(worker, { config })
   return worker
+}
+
+/** A worker that is about to die hears nothing, and that is no fault. */
+function say(worker: Worker, message: Begin | Replaced | typeof DRAIN): void {
+  if (worker.isConnected()) worker.process.send(message, undefined, undefined, () => undefined)
 }
 
 async function untilReady(worker: Worker): Promise<Ready['ready']> {
@@ -135,12 +168,23 @@ async function untilReady(worker: Worker): Promise<Ready['ready']> {
   died.catch(() => undefined)
   const [message] = await Promise.race([once(worker, 'message', exit), died])
   exit.abort()
-  return (message as Ready).ready
+  const said = message as Ready | Failed
+  if ('failed' in said) throw new Error(said.failed)
+  return said.ready
+}
+
+/** Until it takes no new work by its old configuration; or is gone, or too slow to be waited for. */
+async function untilRetired(worker: Worker, config: Config): Promise<void> {
+  const signal = AbortSignal.timeout(RETIRE_MS)
+  const told = Promise.race([once(worker, 'message', { signal }), once(worker, 'exit', { signal })])
+  say(worker, { replaced: config })
+  await told.catch(() => undefined)
 }
 
 async function finish(worker: Worker): Promise<void> {
+  if (worker.isDead()) return
   const exited = once(worker, 'exit')
-  if (worker.isConnected()) worker.send(DRAIN)
+  say(worker, DRAIN)
   const late = setTimeout(() => worker.process.kill('SIGKILL'), DRAIN_MS + 3_000)
   await exited
   clearTimeout(late)
@@ -175,3 +219,6 @@ SIGTERM finishes what is in flight and exits 0; SIGHUP reloads without dropping 
  */
 const HEAP = ['--max-semi-space-size=2']
 const RESTART_MS = 200
+const RETIRE_MS = 5_000
+/** Workers that may stay for the sake of their sessions. */
+const MOST_RETIRED = 16

@@ -15,6 +15,24 @@ export interface Ready {
   readonly ready: readonly { readonly address: string; readonly port: number }[]
 }
 
+/** From a worker: it cannot serve, and why. */
+export interface Failed {
+  readonly failed: string
+}
+
+/**
+ * To a worker: others listen now. Serve the sessions that you have for as long as they last, by this
+ * configuration, then go.
+ */
+export interface Replaced {
+  readonly replaced: Config
+}
+
+/** From a worker: whatever begins from now on is done by the configuration that replaced mine. */
+export interface Retired {
+  readonly retired: true
+}
+
 /** To a worker: finish what you have, then go. */
 export const DRAIN = 'drain'
 

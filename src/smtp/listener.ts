@@ -56,6 +56,8 @@ export interface Listener {
   readonly sessions: number
   /** Transactions that begin from now on go to this house. */
   useHouse(house: House): void
+  /** Stops accepting, and resolves once the last session has ended in its own time. */
+  retire(): Promise<void>
   /**
    * Stops accepting, closes idle sessions with 421, lets running transactions finish, and after
    * `graceMs` cuts off what is left: whoever was not answered still has the message.
@@ -97,6 +99,10 @@ export async function listen(
       return reception.sessions
     },
     useHouse: next => reception.useHouse(next),
+    async retire() {
+      for (const door of doors) door.shut()
+      await reception.retire()
+    },
     async drain(graceMs) {
       for (const door of doors) door.shut()
       await reception.drain(graceMs)
@@ -160,7 +166,7 @@ class Reception implements Desk {
   readonly #perAddress = new Map<string, number>()
   readonly #sweeper: NodeJS.Timeout
   #draining = false
-  #empty: (() => void) | undefined
+  readonly #whenEmpty: (() => void)[] = []
   #lastAcceptFailure = Number.NEGATIVE_INFINITY
 
   constructor(settings: ListenerSettings, house: House, log: Log) {
@@ -203,7 +209,7 @@ class Reception implements Desk {
     const others = (this.#perAddress.get(network) ?? 1) - 1
     if (others > 0) this.#perAddress.set(network, others)
     else this.#perAddress.delete(network)
-    if (this.#sessions.size === 0) this.#empty?.()
+    if (this.#sessions.size === 0) for (const resolve of this.#whenEmpty.splice(0)) resolve()
   }
 
   /** Out of descriptors, most often. Told once a second, for it comes in crowds. */
@@ -214,16 +220,24 @@ class Reception implements Desk {
     this.log.warn('accept-failed', { error })
   }
 
+  async retire(): Promise<void> {
+    // A connection that was accepted just before may still be on its way to us.
+    await new Promise(resolve => setTimeout(resolve, HANDOVER_MS))
+    await this.#emptied()
+  }
+
   async drain(graceMs: number): Promise<void> {
     this.#draining = true
-    const { promise, resolve } = Promise.withResolvers<void>()
-    this.#empty = resolve
     for (const session of this.#sessions) session.drain()
-    if (this.#sessions.size === 0) resolve()
     const patience = setTimeout(() => this.#cutOff(), graceMs)
-    await promise
+    await this.#emptied()
     clearTimeout(patience)
     this.close()
+  }
+
+  #emptied(): Promise<void> {
+    if (this.#sessions.size === 0) return Promise.resolve()
+    return new Promise(resolve => this.#whenEmpty.push(resolve))
   }
 
   close(): void {
@@ -286,6 +300,8 @@ function sweepMs(limits: Limits): number {
   return Math.min(1000, Math.max(20, shortest / 4))
 }
 
+/** How long a connection may be on its way from the process that accepts to the one that serves. */
+const HANDOVER_MS = 500
 /** Connections that may wait to be accepted. */
 const BACKLOG = 1024
 /** Share of `connections` above which patience ends early. */

@@ -46,7 +46,7 @@ async function askOpenssl(file: string, rootFile: string): Promise<Verdict> {
       return { state: 'signed', words: 'no openssl here; Postern verified it before it left' }
     return {
       state: 'broken',
-      words: `OpenSSL refuses it: ${stderr?.trim().split('\n').at(-1) ?? code}`,
+      words: `OpenSSL refuses it: ${stderr?.trim().split('\n').at(-1) ?? String(code)}`,
     }
   }
 }

@@ -72,18 +72,15 @@ class DataRefused extends PosternError {
  * Brings one shipment in front of its final dot. Where the delivery is over before, by the fault of
  * another or by the loss of the client, the conversation is dropped without a dot.
  */
-async function standBeforeDot(
-  { open, octets }: Shipment,
-  over: AbortSignal,
-): Promise<Conversation> {
-  const conversation = await open(over)
+async function standBeforeDot(shipment: Shipment, over: AbortSignal): Promise<Conversation> {
+  const conversation = await shipment.open(over)
   const drop = (): void => conversation.destroy()
   over.addEventListener('abort', drop, { once: true })
   try {
     over.throwIfAborted()
     const answer = await conversation.data()
     if (answer.code !== 354) throw new DataRefused(answer)
-    await conversation.send(octets(conversation))
+    await conversation.send(shipment.octets(conversation))
     return conversation
   } catch (error) {
     drop()

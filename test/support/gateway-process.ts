@@ -98,7 +98,7 @@ function watch(child: ChildProcess): Omit<GatewayProcess, 'port' | 'ports'> {
           )
         const timer = setTimeout(() => done(tooLate), timeoutMs)
         wanted.add(look)
-        void exited.then(() => done(tooLate))
+        child.once('exit', () => done(tooLate))
         look()
       }),
     stop: () => signal(false, 'SIGTERM'),

@@ -30,7 +30,7 @@ export async function serve(): Promise<number> {
     return 0
   } catch (error) {
     if (!(error instanceof PosternError)) throw error
-    await tell({ failed: error.message })
+    await tell({ failed: reasonOf(error) })
     return 1
   } finally {
     await Promise.all(houses.map(house => house.close()))
@@ -94,6 +94,12 @@ async function retire(
   }
   await tell({ retired: true })
   await over
+}
+
+/** For the operator, who may know what a stranger may not. */
+function reasonOf({ message, cause }: PosternError): string {
+  const reason = cause instanceof Error ? cause.message : ''
+  return reason === '' || message.includes(reason) ? message : `${message}: ${reason}`
 }
 
 function tell(message: Ready | Failed | Retired): Promise<void> {

@@ -104,7 +104,21 @@ class SqliteLedger implements Ledger {
   }
 }
 
+/** Workers start together, and SQLite lets nobody wait who changes the journal mode of a new file. */
 function open(file: string): DatabaseSync {
+  const end = performance.now() + BUSY_MS
+  for (;;) {
+    try {
+      return openOnce(file)
+    } catch (error) {
+      const { errcode } = error as { errcode?: unknown }
+      if (errcode !== SQLITE_BUSY || performance.now() > end) throw error
+      Atomics.wait(NEVER, 0, 0, AGAIN_MS)
+    }
+  }
+}
+
+function openOnce(file: string): DatabaseSync {
   const database = new DatabaseSync(file, { timeout: BUSY_MS })
   try {
     database.exec(SCHEMA)
@@ -130,4 +144,8 @@ const SCHEMA = `
 `
 /** How long another process may hold the file. */
 const BUSY_MS = 5_000
+const SQLITE_BUSY = 5
+const AGAIN_MS = 20
+/** Never notified: a way to wait without giving way. */
+const NEVER = new Int32Array(new SharedArrayBuffer(4))
 const SEVEN_DAYS_MS = 7 * 24 * 3_600_000

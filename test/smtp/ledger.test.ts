@@ -138,3 +138,19 @@ async function run(code: string): Promise<string> {
 }
 
 const DAY_MS = 24 * 3_600_000
+
+test('several processes may make it at the same moment', async () => {
+  const module = new URL('../../src/smtp/ledger.ts', import.meta.url).href
+  // All of them wait for the same tick of the clock: as many make a new file at once.
+  const script = `
+    import { setTimeout as pause } from 'node:timers/promises'
+    const { openLedger } = await import(${JSON.stringify(module)})
+    for (let round = 0; round < 12; round++) {
+      await pause(Number(process.argv[2]) + round * 60 - Date.now())
+      openLedger(process.argv[1] + round, Date.now).close()
+    }`
+  const at = String(Date.now() + 900)
+  const make = () =>
+    promisify(execFile)(process.execPath, ['-e', script, '--', join(folder, 'new'), at])
+  await expect(Promise.all(Array.from({ length: 4 }, make))).resolves.toHaveLength(4)
+})

@@ -70,7 +70,7 @@ export function takeApart(message: Buffer): { signature: Buffer; content: Buffer
   if (type === 'application/pkcs7-mime')
     return { signature: decoded(message, bodyAt, message.length), content: undefined }
   if (type !== 'multipart/signed') throw new Error(`${type ?? 'nothing'} is no signed message`)
-  const boundary = /boundary="([^"]+)"/i.exec(header)![1]!
+  const boundary = /^content-type:[^\r]*boundary="([^"]+)"/im.exec(header)![1]!
   const first = message.indexOf(`--${boundary}\r\n`, bodyAt) + boundary.length + 4
   const second = message.indexOf(`\r\n--${boundary}\r\n`, first)
   const signatureAt = message.indexOf('\r\n\r\n', second + boundary.length + 6) + 4

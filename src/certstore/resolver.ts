@@ -1,0 +1,119 @@
+/**
+ * Where the certificates of other people come from.
+ *
+ *     mailbox ──▶ source 1 ──▶ source 2 ──▶ …      each: these · none · no answer
+ *
+ * A resolver finds; it does not judge. Whether we may encrypt to what it finds is settled elsewhere.
+ *
+ * @module
+ */
+import type { Certificate } from '../crypto/x509/certificate.ts'
+import { PosternError } from '../errors.ts'
+import type { Mailbox } from '../mail/address.ts'
+
+/** A certificate that a source holds for a mailbox. */
+export interface Found {
+  readonly certificate: Certificate
+  /** The source's `name`. */
+  readonly source: string
+  /** Whether it is the mailbox's own, or stands for everybody in the mailbox's domain. */
+  readonly via: 'address' | 'domain'
+}
+
+/** A source of certificates: files, LDAP, DNS (RFC 8162), signed mail that we have seen. */
+export interface CertificateResolver {
+  /** Its name in the configuration, for logs, metrics and traces: `ldap:partners`. */
+  readonly name: string
+
+  /**
+   * Finds the certificates that the source holds for a mailbox.
+   *
+   * @param mailbox Compared as RFC 8550 §3 asks: by `matchKey`.
+   * @param signal Aborted when the time of the SMTP client is up; the resolver then stops and throws.
+   * @returns All candidates, in no order, expired ones too. Empty means: the source answered, and
+   *   knows of none.
+   * @throws {CertificateSourceUnavailable} No answer, or none that can be trusted to be complete.
+   */
+  find(mailbox: Mailbox, signal: AbortSignal): Promise<readonly Found[]>
+
+  /**
+   * Certificates of authorities that lie beside those of people, for building paths. Not believed in
+   * any way: a path still has to end at an anchor.
+   */
+  intermediates?(): Iterable<Certificate>
+
+  /** Ends watches, connections and timers; a `find` from then on throws. */
+  close?(): void
+}
+
+/** A source timed out, refused, or answered with rubbish. Transient: the client may try again. */
+export class CertificateSourceUnavailable extends PosternError {
+  /** Name of the source. */
+  readonly source: string
+
+  /** @param options.cause What happened, for the operator. */
+  constructor(source: string, options?: ErrorOptions) {
+    super('ERR_CERTSTORE_UNAVAILABLE', 'transient', `no answer from ${source}`, options)
+    this.source = source
+  }
+}
+
+/** Whether one could encrypt to some of what was found. */
+export type Enough = (found: readonly Found[]) => boolean | Promise<boolean>
+
+/**
+ * Asks sources one after the other, and stops at the first that knows enough of the mailbox itself.
+ *
+ * A silent source is passed over as long as another may know. Where none knows enough and one was
+ * silent, the silence is thrown: "did not answer" is never taken for "has no certificate". The
+ * certificate of a domain counts only after every source has been asked for the person's own.
+ *
+ * @param enough Default: anything at all. A judge of validity here lets a renewed certificate in a
+ *   later source take the place of an expired one in an earlier source.
+ * @returns A source that gives all that was found on the way, so that it can be told why one was not
+ *   chosen; it throws `CertificateSourceUnavailable` where `signal` is aborted, too.
+ */
+export function askInOrder(
+  sources: readonly CertificateResolver[],
+  enough: Enough = found => found.length > 0,
+): CertificateResolver {
+  return {
+    name: sources.map(source => source.name).join(', '),
+    find: (mailbox, signal) => findInOrder(sources, enough, mailbox, signal),
+    *intermediates() {
+      for (const source of sources) yield* source.intermediates?.() ?? []
+    },
+    close() {
+      for (const source of sources) source.close?.()
+    },
+  }
+}
+
+async function findInOrder(
+  sources: readonly CertificateResolver[],
+  enough: Enough,
+  mailbox: Mailbox,
+  signal: AbortSignal,
+): Promise<readonly Found[]> {
+  const found: Found[] = []
+  let silence: CertificateSourceUnavailable | undefined
+  for (const source of sources) {
+    try {
+      requireTime(source, signal)
+      found.push(...(await source.find(mailbox, signal)))
+    } catch (error) {
+      // Any other error is a defect of ours, and is not to be mistaken for silence.
+      if (!(error instanceof CertificateSourceUnavailable)) throw error
+      silence ??= error
+      continue
+    }
+    if (await enough(found.filter(({ via }) => via === 'address'))) return found
+  }
+  if (!silence || (await enough(found))) return found
+  throw silence
+}
+
+/** @throws {CertificateSourceUnavailable} where the time of whoever asks is up. */
+function requireTime({ name }: CertificateResolver, signal: AbortSignal): void {
+  if (signal.aborted) throw new CertificateSourceUnavailable(name, { cause: signal.reason })
+}

@@ -151,6 +151,8 @@ class Workers {
 /** A new worker gets the configuration as data, so that all of a generation have the same. */
 function hire(config: Config): Worker {
   const worker = cluster.fork()
+  // A write to one that has just died. Its exit tells the rest; without a listener the primary would go too.
+  worker.on('error', () => undefined)
   say(worker, { config })
   return worker
 }
@@ -160,30 +162,38 @@ function say(worker: Worker, message: Begin | Replaced | typeof DRAIN): void {
   if (worker.isConnected()) worker.process.send(message, undefined, undefined, () => undefined)
 }
 
-async function untilReady(worker: Worker): Promise<Ready['ready']> {
-  const exit = new AbortController()
-  const died = once(worker, 'exit', exit).then(([code, signal]) => {
-    throw new Error(`a worker ended before it listened (${signal ?? code})`)
+/** Not by `once` of node:events, which rejects at any `error`, while the exit is still to come. */
+function untilReady(worker: Worker): Promise<Ready['ready']> {
+  return new Promise((resolve, reject) => {
+    worker.once('exit', (code, signal) =>
+      reject(new Error(`a worker ended before it listened (${signal ?? code})`)),
+    )
+    worker.once('message', (said: Ready | Failed) => {
+      if ('failed' in said) reject(new Error(said.failed))
+      else resolve(said.ready)
+    })
   })
-  died.catch(() => undefined)
-  const [message] = await Promise.race([once(worker, 'message', exit), died])
-  exit.abort()
-  const said = message as Ready | Failed
-  if ('failed' in said) throw new Error(said.failed)
-  return said.ready
 }
 
 /** Until it takes no new work by its old configuration; or is gone, or too slow to be waited for. */
-async function untilRetired(worker: Worker, config: Config): Promise<void> {
-  const signal = AbortSignal.timeout(RETIRE_MS)
-  const told = Promise.race([once(worker, 'message', { signal }), once(worker, 'exit', { signal })])
-  say(worker, { replaced: config })
-  await told.catch(() => undefined)
+function untilRetired(worker: Worker, config: Config): Promise<void> {
+  return new Promise(resolve => {
+    const late = setTimeout(resolve, RETIRE_MS)
+    const done = (): void => {
+      clearTimeout(late)
+      resolve()
+    }
+    worker.once('message', done)
+    worker.once('exit', done)
+    say(worker, { replaced: config })
+  })
 }
 
 async function finish(worker: Worker): Promise<void> {
   if (worker.isDead()) return
-  const exited = once(worker, 'exit')
+  const exited = new Promise<void>(resolve => {
+    worker.once('exit', () => resolve())
+  })
   say(worker, DRAIN)
   const late = setTimeout(() => worker.process.kill('SIGKILL'), DRAIN_MS + 3_000)
   await exited

@@ -1,6 +1,7 @@
 /** Postern as its administrator handles it: started, stopped, reloaded, asked, and in trouble. */
 import { execFileSync } from 'node:child_process'
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type Sink, type SinkOptions, startSink } from '../smtp/sink.ts'
@@ -287,6 +288,47 @@ describe('a worker dies', () => {
   })
 })
 
+test('R2 workers die one after the other while clients come in crowds', {
+  timeout: 60_000,
+}, async () => {
+  const sink = await sinkFor()
+  const wide = 'limits: { connectionsPerAddress: 1000 }\n'
+  const gateway = await gatewayFor(configuration(0, sink.port, SIGN, wide))
+  const load = startLoad(gateway.port, 8)
+  const crowd = setInterval(() => {
+    for (let one = 0; one < 20; one++) {
+      const socket = connect(gateway.port, '127.0.0.1')
+      socket.on('error', () => undefined)
+      setTimeout(() => socket.destroy(), 300)
+    }
+  }, 20)
+  open.push(() => clearInterval(crowd))
+  const died = () => gateway.lines.filter(({ event }) => event === 'worker-died').length
+  for (let time = 1; time <= 6; time++) {
+    await until(() => childrenOf(gateway.pid).length === 2)
+    // The successor has to listen before the last one who does is killed too.
+    await new Promise(resolve => setTimeout(resolve, 1_200))
+    process.kill(childrenOf(gateway.pid)[time % 2]!, 'SIGKILL')
+    await until(() => died() >= time)
+  }
+  clearInterval(crowd)
+  const finished = load.finish()
+  await new Promise(resolve => setTimeout(resolve, 1_000))
+  // Whoever was handed to a dying worker waits in vain, as with any server that loses power.
+  load.close()
+  await finished
+  const arrived = new Set(sink.messages.map(({ octets }) => idOf(octets)))
+  console.log(
+    `R2: 6 workers killed, ${load.acknowledged.length} acknowledged, ${load.unanswered.length} unanswered`,
+  )
+  expect(load.acknowledged.length).toBeGreaterThan(20)
+  expect(load.acknowledged.filter(id => !arrived.has(id))).toEqual([])
+  const fresh = await clientOf(gateway.port)
+  const { end } = await fresh.send('alice@example.test', ['b@partner.test'], message('fresh'))
+  expect(end?.code).toBe(250)
+  expect(await gateway.stop()).toBe(0)
+})
+
 describe('explain', () => {
   const from = ['--from', 'alice@example.test']
   const explain = async (octets: Buffer, args: readonly string[], rule = SIGN) => {
@@ -475,8 +517,8 @@ function startLoad(port: number, count: number, lasting = false) {
   }
   const work = Array.from({ length: count }, async (_, who) => {
     for (let session = 0; running; session++) {
-      const client = await TestClient.open(port).catch(() => undefined)
-      if (!client) break
+      const client = await TestClient.open(port, 5_000).catch(() => undefined)
+      if (!client) continue
       clients.push(client)
       sessions++
       for (let nth = 0; running && (lasting || nth < 5); nth++) {

@@ -501,7 +501,7 @@ describe('what strangers try', () => {
   })
 
   test('B63 a log line is one JSON line, whatever strangers write', async () => {
-    const { port, log } = await house()
+    const { port, log, on } = await house()
     const hostile = '\u001b[31m\u202egnp.exe\u2028"}\\n{"event":"message"'
     const one = await client(port)
     await one.say(`EHLO evil\u001b[2J`)
@@ -524,6 +524,9 @@ describe('what strangers try', () => {
       message(`${hostile} <x`, `Received: ${hostile}\r\nContent-Type: ${hostile}\r\n`),
       ' SMTPUTF8',
     )
+    on.inbound = at('RCPT', `550 5.1.1 ${hostile} nobody here`)
+    await one.send('n@example.test', ['carol@example.test'], message())
+    expect(log.join('\n')).toContain('nobody here')
     expect(log.length).toBeGreaterThan(3)
     for (const line of log) {
       expect(JSON.parse(line)).toHaveProperty('event')

@@ -5,7 +5,8 @@
  *                                                          └─ client slow: let go, offered again then
  *
  * A conversation is scarce. It is kept for a client who goes on at once, and given back where the
- * client pauses or uploads for long, so that slow strangers cannot hold the next hop for themselves.
+ * client pauses or uploads for long, so that slow strangers cannot hold the next hop for themselves:
+ * all pauses of a transaction together have the time that one may have.
  *
  * @module
  */
@@ -25,16 +26,20 @@ export interface Opening {
 export class Offer {
   readonly #nextHop: NextHop
   readonly #opening: Opening
-  readonly #keepMs: number
   readonly #accepted: ForwardPath[] = []
   #open: Promise<Opened> | undefined
+  /** How many of the accepted the open conversation has heard of. */
+  #acceptedInOpen = 0
   #letGo: NodeJS.Timeout | undefined
+  /** What the client's pauses may still cost, and since when it pauses. */
+  #patienceMs: number
+  #pausedAt = 0
   #pending = 0
 
   constructor(nextHop: NextHop, opening: Opening, keepMs: number = KEEP_MS) {
     this.#nextHop = nextHop
     this.#opening = opening
-    this.#keepMs = keepMs
+    this.#patienceMs = keepMs
   }
 
   /** Forward-paths that the next hop has accepted, in the order of RCPT. */
@@ -45,7 +50,7 @@ export class Offer {
   /** Offers one forward-path and hands the reply back; where MAIL was refused, that refusal. */
   async recipient(forwardPath: ForwardPath, signal: AbortSignal): Promise<Reply> {
     this.#pending++
-    clearTimeout(this.#letGo)
+    this.#endPause()
     try {
       return await this.#ask(forwardPath, signal)
     } finally {
@@ -64,7 +69,8 @@ export class Offer {
   async take(forwardPaths: readonly ForwardPath[], signal: AbortSignal): Promise<Conversation> {
     clearTimeout(this.#letGo)
     const open = this.#open
-    if (open && forwardPaths.length === this.#accepted.length) {
+    const isWhole = this.#acceptedInOpen === this.#accepted.length
+    if (open && isWhole && forwardPaths.length === this.#accepted.length) {
       this.#open = undefined
       const { conversation } = await open
       if (conversation.alive) return conversation
@@ -98,7 +104,10 @@ export class Offer {
         return opened
       }
       const said = await answer
-      if (isPositive(said)) this.#accepted.push(forwardPath)
+      if (isPositive(said)) {
+        this.#accepted.push(forwardPath)
+        this.#acceptedInOpen++
+      }
       if (said.code === 421) this.abandon()
       return said
     } catch (error) {
@@ -107,19 +116,29 @@ export class Offer {
     }
   }
 
+  /**
+   * A conversation that takes the place of one that was let go hears only of what comes next: the
+   * forward-paths before are offered again when the content is there, all together, and once.
+   */
   async #begin(signal: AbortSignal): Promise<Opened> {
+    this.#acceptedInOpen = 0
     const conversation = await this.#nextHop.converse(signal)
     const mail = sayMail(conversation, this.#opening)
     mail.catch(() => undefined)
-    const known = this.#accepted.map(forwardPath => conversation.recipient(forwardPath))
-    for (const answer of known) answer.catch(() => undefined)
     return { conversation, mail }
   }
 
   #keepAWhile(): void {
     if (this.#pending > 0 || this.#open === undefined) return
+    this.#pausedAt = performance.now()
     clearTimeout(this.#letGo)
-    this.#letGo = setTimeout(() => this.abandon(), this.#keepMs).unref()
+    this.#letGo = setTimeout(() => this.abandon(), this.#patienceMs).unref()
+  }
+
+  #endPause(): void {
+    clearTimeout(this.#letGo)
+    if (this.#open === undefined) return
+    this.#patienceMs = Math.max(0, this.#patienceMs - (performance.now() - this.#pausedAt))
   }
 }
 
@@ -171,7 +190,7 @@ interface Opened {
   readonly mail: Promise<Reply>
 }
 
-/** How long an open transaction waits for a client before its conversation serves others. */
+/** How long an open transaction waits for a client, in all, before its conversation serves others. */
 const KEEP_MS = 5_000
 
 const OFFERED_REPLY = new WeakMap<PosternError, Reply>()

@@ -11,7 +11,9 @@ import { PosternError } from '../../errors.ts'
 import { requireSoundKey } from '../algorithms.ts'
 import {
   DerReader,
+  readBitString,
   readInteger,
+  readOid,
   readSmallInteger,
   readTime,
   syntaxError,
@@ -35,6 +37,13 @@ import { nameText, readName } from './name.ts'
 /** What a certificate says. Made by `parseCertificate` alone. */
 export class Certificate {
   readonly der: Buffer
+  /** DER of the TBSCertificate: what the signature is over. */
+  readonly toBeSigned: Buffer
+  /** DER of the AlgorithmIdentifier. */
+  readonly signatureAlgorithm: Buffer
+  readonly signature: Buffer
+  /** 1 to 3, as people count (RFC 5280 §4.1.2.1). */
+  readonly version: number
   /** Content octets of the INTEGER, big-endian. */
   readonly serialNumber: Buffer
   /** DER of the issuer's Name. */
@@ -70,10 +79,12 @@ export class Certificate {
     const outer = new DerReader(der)
     const certificate = outer.into(0x30)
     outer.finish()
+    const start = certificate.offset
     const tbs = certificate.into(0x30)
     const version = tbs.optionalInto(0xa0)
-    if (version) readSmallInteger(version.element(0x02))
+    this.version = version ? readSmallInteger(version.element(0x02)) + 1 : 1
     this.der = der
+    this.toBeSigned = der.subarray(start, certificate.offset)
     this.serialNumber = readInteger(tbs.element(0x02))
     const innerAlgorithm = tbs.element(0x30).octets
     this.issuer = tbs.element(0x30).octets
@@ -89,7 +100,8 @@ export class Certificate {
     // RFC 5280 §4.1.1.2: the algorithm that is signed for must be the one that is used.
     if (!certificate.element(0x30).octets.equals(innerAlgorithm))
       throw syntaxError(certificate.offset, 'two signature algorithms')
-    certificate.element(0x03)
+    this.signatureAlgorithm = innerAlgorithm
+    this.signature = readBitString(certificate.element(0x03))
     certificate.finish()
 
     this.extensions = extensions
@@ -191,11 +203,24 @@ export function issuedBy(certificate: Certificate, issuer: Certificate): boolean
 
 function readPublicKey(publicKeyInfo: Buffer): KeyObject {
   try {
+    requirePlainKey(publicKeyInfo)
     return createPublicKey({ key: publicKeyInfo, format: 'der', type: 'spki' })
   } catch (cause) {
     const what = 'certificate has a public key that cannot be read'
     throw new PosternError('ERR_CERTIFICATE_KEY', 'permanent', what, { cause })
   }
+}
+
+/**
+ * Keeps from OpenSSL what makes it calculate while it reads: curves that a stranger made up
+ * (RFC 5480 §2.1.1 allows named ones alone), and keys of absurd length.
+ */
+function requirePlainKey(publicKeyInfo: Buffer): void {
+  if (publicKeyInfo.length > MAXIMUM_KEY_OCTETS) throw syntaxError(0, 'key is too large')
+  const algorithm = new DerReader(publicKeyInfo).into(0x30).into(0x30)
+  if (readOid(algorithm.element(0x06)) !== EC_PUBLIC_KEY) return
+  algorithm.element(0x06)
+  algorithm.finish()
 }
 
 function malformed(cause: unknown): PosternError {
@@ -206,3 +231,5 @@ function malformed(cause: unknown): PosternError {
 
 /** A certificate with a thousand addresses and a post-quantum key has room in it. */
 const MAXIMUM_OCTETS = 262_144
+const MAXIMUM_KEY_OCTETS = 16_384
+const EC_PUBLIC_KEY = '1.2.840.10045.2.1'

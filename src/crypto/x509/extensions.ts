@@ -56,7 +56,7 @@ export function readExtensions(outer: DerReader | undefined): Extensions {
   return extensions
 }
 
-/** Critical extensions whose meaning nobody here looks at. */
+/** Critical extensions whose meaning nobody looks at: neither this file nor path validation. */
 export function unknownCritical(extensions: Extensions): string[] {
   return [...extensions]
     .filter(([oid, { critical }]) => critical && !UNDERSTOOD.has(oid))
@@ -197,6 +197,12 @@ const UNDERSTOOD: ReadonlySet<string> = new Set([
   BASIC_CONSTRAINTS,
   AUTHORITY_KEY_IDENTIFIER,
   EXTENDED_KEY_USAGE,
+  '2.5.29.30', // nameConstraints
+  '2.5.29.31', // cRLDistributionPoints
+  '2.5.29.32', // certificatePolicies
+  '2.5.29.33', // policyMappings
+  '2.5.29.36', // policyConstraints
+  '2.5.29.54', // inhibitAnyPolicy
 ])
 const KEY_USAGES = [
   'digitalSignature',

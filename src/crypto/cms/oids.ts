@@ -5,6 +5,8 @@
  */
 export const DATA = '1.2.840.113549.1.7.1'
 export const SIGNED_DATA = '1.2.840.113549.1.7.2'
+export const ENVELOPED_DATA = '1.2.840.113549.1.7.3'
+export const AUTH_ENVELOPED_DATA = '1.2.840.113549.1.9.16.1.23'
 
 export const CONTENT_TYPE = '1.2.840.113549.1.9.3'
 export const MESSAGE_DIGEST = '1.2.840.113549.1.9.4'
@@ -19,3 +21,6 @@ export const AES_192_CBC = '2.16.840.1.101.3.4.1.22'
 export const AES_192_GCM = '2.16.840.1.101.3.4.1.26'
 export const AES_256_CBC = '2.16.840.1.101.3.4.1.42'
 export const AES_256_GCM = '2.16.840.1.101.3.4.1.46'
+
+export const EC_PUBLIC_KEY = '1.2.840.10045.2.1'
+export const X25519 = '1.3.101.110'

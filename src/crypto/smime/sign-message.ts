@@ -9,17 +9,21 @@
 import { splitForProtection } from '../../mail/entity.ts'
 import type { HeaderSection } from '../../mail/header-section.ts'
 import type { Content } from '../../mail/mail-object.ts'
-import { prepare } from '../../mail/seven-bit.ts'
+import { type Prepared, prepare } from '../../mail/seven-bit.ts'
 import type { Signer } from '../key.ts'
 import { clearSign } from './clear-sign.ts'
 import { opaqueSign } from './opaque-sign.ts'
 import { checked } from './self-check.ts'
 
-/** How a message is to be signed. */
-export interface MessageSigning {
+/** How an entity is to be signed. */
+export interface EntitySigning {
   readonly signature: 'clear' | 'opaque'
   /** When the signature is made; `undefined` leaves the attribute out (see `signingTimeFor`). */
   readonly signingTime: Date | undefined
+}
+
+/** How a message is to be signed. */
+export interface MessageSigning extends EntitySigning {
   /** A whole Subject field to stand in the place of the message's own. */
   readonly subject?: Buffer | undefined
 }
@@ -37,12 +41,21 @@ export async function* signMessage(
   content: Content,
   section: HeaderSection,
   signer: Signer,
-  { signature, signingTime, subject }: MessageSigning,
+  signing: MessageSigning,
 ): AsyncGenerator<Buffer, void, undefined> {
   const prepared = await prepare(content, section)
-  const sign = signature === 'clear' && prepared.kind !== 'unsafe' ? clearSign : opaqueSign
-  yield outerFields(section, subject)
-  yield* checked(sign(prepared.octets(), signer, { signingTime }), signer)
+  yield outerFields(section, signing.subject)
+  yield* signPrepared(prepared, signer, signing)
+}
+
+/** Signs an entity, and reads its own signature back; opaque where a clear one would not survive. */
+export function signPrepared(
+  { kind, octets }: Pick<Prepared, 'kind' | 'octets'>,
+  signer: Signer,
+  { signature, signingTime }: EntitySigning,
+): AsyncIterable<Buffer> {
+  const sign = signature === 'clear' && kind !== 'unsafe' ? clearSign : opaqueSign
+  return checked(sign(octets(), signer, { signingTime }), signer)
 }
 
 /**

@@ -1,0 +1,190 @@
+/**
+ * Remembers what a source has answered, the empty answers too.
+ *
+ *     find ─▶ fresh? ──▶ answer                    positive and negative lifetimes
+ *               └─▶ one question in flight per mailbox ──▶ source ──▶ answer, remembered
+ *                                                            └─ silent ─▶ a stale answer, else silence
+ *
+ * @module
+ */
+import { LRUCache } from 'lru-cache'
+import type { Certificate } from '../crypto/x509/certificate.ts'
+import type { Mailbox } from '../mail/address.ts'
+import { type CertificateResolver, CertificateSourceUnavailable, type Found } from './resolver.ts'
+
+/** How long answers live, and how many. Times in milliseconds. */
+export interface CacheOptions {
+  /** Of certificates, default 10 min. */
+  readonly positiveMs?: number
+  /** Of "none", default 10 min. */
+  readonly negativeMs?: number
+  /** How long after its lifetime certificates still serve while the source is silent. Default 24 h. */
+  readonly staleMs?: number
+  /** Mailboxes, default 100,000; those not asked for longest go first. */
+  readonly mailboxes?: number
+  /** Octets of certificates, default 256 MiB. */
+  readonly octets?: number
+  /** Questions in flight, beyond which the answer is silence. Default 1,000. */
+  readonly questions?: number
+  /** Longest life of one question, whoever waits. Default 10 s. */
+  readonly questionMs?: number
+  /** Milliseconds since anything, default the monotonic clock. */
+  readonly clock?: () => number
+}
+
+/** What a cache has done so far. */
+export interface CacheCounters {
+  /** Answered from memory, of which `negative` with "none". */
+  readonly hits: number
+  readonly negative: number
+  /** The source was asked. */
+  readonly misses: number
+  /** Waited for the question of somebody else. */
+  readonly shared: number
+  /** The source was silent, and an old answer served. */
+  readonly stale: number
+  /** The source was silent, and nothing else could serve. */
+  readonly silent: number
+  readonly entries: number
+}
+
+/** A source with a memory. */
+export interface CachedResolver extends CertificateResolver {
+  readonly counters: CacheCounters
+  /** Forgets a mailbox, so that it is asked for anew; all, where none is given. */
+  forget(mailbox?: Mailbox): void
+}
+
+/**
+ * Gives a source a memory.
+ *
+ * Only certificates outlive their time: a stale "none" would switch encryption off on the word of a
+ * source that cannot be asked.
+ */
+export function cached(source: CertificateResolver, options: CacheOptions = {}): CachedResolver {
+  return new Cache(source, options)
+}
+
+class Cache implements CachedResolver {
+  readonly name: string
+  readonly #source: CertificateResolver
+  readonly #options: Required<CacheOptions>
+  readonly #answers: LRUCache<string, Answer>
+  readonly #questions = new Map<string, Promise<readonly Found[]>>()
+  readonly #counts = { hits: 0, negative: 0, misses: 0, shared: 0, stale: 0, silent: 0 }
+
+  constructor(source: CertificateResolver, options: CacheOptions) {
+    this.name = source.name
+    this.#source = source
+    this.#options = { ...DEFAULTS, ...options }
+    this.#answers = new LRUCache({
+      max: this.#options.mailboxes,
+      maxSize: this.#options.octets,
+      sizeCalculation: sizeOf,
+    })
+  }
+
+  get counters(): CacheCounters {
+    return { ...this.#counts, entries: this.#answers.size }
+  }
+
+  async find(mailbox: Mailbox, signal: AbortSignal): Promise<readonly Found[]> {
+    const key = mailbox.matchKey
+    const answer = this.#answers.get(key)
+    const now = this.#options.clock()
+    if (answer && now < answer.freshUntil) {
+      this.#counts.hits++
+      if (answer.found.length === 0) this.#counts.negative++
+      return answer.found
+    }
+    try {
+      return await this.#whileTime(this.#ask(key, mailbox), signal)
+    } catch (error) {
+      if (!(error instanceof CertificateSourceUnavailable)) throw error
+      if (!answer || !this.#maySpeakUp(answer)) {
+        this.#counts.silent++
+        throw error
+      }
+      this.#counts.stale++
+      return answer.found
+    }
+  }
+
+  *intermediates(): Iterable<Certificate> {
+    yield* this.#source.intermediates?.() ?? []
+  }
+
+  forget(mailbox?: Mailbox): void {
+    if (mailbox) this.#answers.delete(mailbox.matchKey)
+    else this.#answers.clear()
+  }
+
+  close(): void {
+    this.#source.close?.()
+  }
+
+  /** One question per mailbox; it lives as long as it needs, whoever stops waiting for it. */
+  #ask(key: string, mailbox: Mailbox): Promise<readonly Found[]> {
+    const inFlight = this.#questions.get(key)
+    if (inFlight) {
+      this.#counts.shared++
+      return inFlight
+    }
+    if (this.#questions.size >= this.#options.questions)
+      return Promise.reject(this.#silence(new Error('too many questions in flight')))
+    this.#counts.misses++
+    const question = this.#question(key, mailbox).finally(() => this.#questions.delete(key))
+    this.#questions.set(key, question)
+    // Where nobody waits any more, silence is nobody's error.
+    question.catch(() => {})
+    return question
+  }
+
+  async #question(key: string, mailbox: Mailbox): Promise<readonly Found[]> {
+    const { positiveMs, negativeMs, clock, questionMs } = this.#options
+    const found = await this.#source.find(mailbox, AbortSignal.timeout(questionMs))
+    const lifetimeMs = found.length > 0 ? positiveMs : negativeMs
+    this.#answers.set(key, { found, freshUntil: clock() + lifetimeMs })
+    return found
+  }
+
+  /** Whether a certificate whose time is over may be used while the source is silent. */
+  #maySpeakUp({ found, freshUntil }: Answer): boolean {
+    return found.length > 0 && this.#options.clock() < freshUntil + this.#options.staleMs
+  }
+
+  #whileTime<T>(question: Promise<T>, signal: AbortSignal): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const stop = () => reject(this.#silence(signal.reason))
+      if (signal.aborted) return stop()
+      signal.addEventListener('abort', stop, { once: true })
+      question.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+    })
+  }
+
+  #silence(cause: unknown): CertificateSourceUnavailable {
+    return new CertificateSourceUnavailable(this.name, { cause })
+  }
+}
+
+interface Answer {
+  readonly found: readonly Found[]
+  readonly freshUntil: number
+}
+
+/** An answer's share of memory in octets, roughly: what a certificate is read into included. */
+function sizeOf({ found }: Answer): number {
+  return found.reduce((sum, { certificate }) => sum + certificate.der.length, ANSWER_OCTETS)
+}
+
+const ANSWER_OCTETS = 256
+const DEFAULTS: Required<CacheOptions> = {
+  positiveMs: 600_000,
+  negativeMs: 600_000,
+  staleMs: 86_400_000,
+  mailboxes: 100_000,
+  octets: 256 * 1024 * 1024,
+  questions: 1_000,
+  questionMs: 10_000,
+  clock: () => performance.now(),
+}

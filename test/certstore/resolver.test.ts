@@ -1,0 +1,94 @@
+import { beforeAll, describe, expect, test } from 'vitest'
+import {
+  askInOrder,
+  type CertificateResolver,
+  CertificateSourceUnavailable,
+  type Found,
+} from '../../src/certstore/resolver.ts'
+import { type Certificate, parseCertificate } from '../../src/crypto/x509/certificate.ts'
+import { box, NEVER, person } from './people.ts'
+
+let certificate: Certificate
+beforeAll(async () => {
+  certificate = parseCertificate((await person('ann@partner.test')).der)
+})
+
+const asked: string[] = []
+function source(
+  name: string,
+  answer: 'none' | 'silent' | 'defect' | Found['via'],
+): CertificateResolver {
+  return {
+    name,
+    async find() {
+      asked.push(name)
+      if (answer === 'silent') throw new CertificateSourceUnavailable(name)
+      if (answer === 'defect') throw new TypeError('a defect of ours')
+      return answer === 'none' ? [] : [{ certificate, source: name, via: answer }]
+    },
+  }
+}
+
+async function ask(...sources: CertificateResolver[]) {
+  asked.length = 0
+  try {
+    const found = await askInOrder(sources).find(box('ann@partner.test'), NEVER)
+    return found.map(({ source }) => source)
+  } catch (error) {
+    if (error instanceof CertificateSourceUnavailable) return `silence of ${error.source}`
+    throw error
+  }
+}
+
+describe('askInOrder', () => {
+  test('stops at the first that knows', async () => {
+    expect(await ask(source('a', 'none'), source('b', 'address'), source('c', 'address'))).toEqual([
+      'b',
+    ])
+    expect(asked).toEqual(['a', 'b'])
+  })
+
+  test('none is what all have said', async () => {
+    expect(await ask(source('a', 'none'), source('b', 'none'))).toEqual([])
+    expect(await ask()).toEqual([])
+  })
+
+  test('B69 a silent source is passed over, and thrown where no other knows', async () => {
+    expect(await ask(source('a', 'silent'), source('b', 'address'))).toEqual(['b'])
+    expect(await ask(source('a', 'silent'), source('b', 'none'))).toBe('silence of a')
+    expect(await ask(source('a', 'none'), source('b', 'silent'))).toBe('silence of b')
+    const error = new CertificateSourceUnavailable('ldap:x')
+    expect(error).toMatchObject({ code: 'ERR_CERTSTORE_UNAVAILABLE', persistence: 'transient' })
+  })
+
+  test('a defect is no silence', async () => {
+    await expect(ask(source('a', 'defect'), source('b', 'address'))).rejects.toThrow(TypeError)
+  })
+
+  test("field 14: a person's own certificate goes before that of his domain", async () => {
+    expect(await ask(source('a', 'domain'), source('b', 'address'))).toEqual(['a', 'b'])
+    expect(await ask(source('a', 'domain'), source('b', 'none'))).toEqual(['a'])
+    // The own one cannot be asked for: to the domain it is encrypted all the same.
+    expect(await ask(source('a', 'domain'), source('b', 'silent'))).toEqual(['a'])
+  })
+
+  test('complaint 19: what is not enough does not hide what comes later', async () => {
+    const resolver = askInOrder(
+      [source('old', 'address'), source('new', 'address'), source('c', 'address')],
+      found => found.some(({ source }) => source === 'new'),
+    )
+    const found = await resolver.find(box('ann@partner.test'), NEVER)
+    expect(found.map(({ source }) => source)).toEqual(['old', 'new'])
+    const silent = askInOrder([source('old', 'address'), source('b', 'silent')], () => false)
+    await expect(silent.find(box('ann@partner.test'), NEVER)).rejects.toThrow('no answer from b')
+  })
+
+  test('a client whose time is up gets silence, and nobody is asked', async () => {
+    asked.length = 0
+    const resolver = askInOrder([source('a', 'none')])
+    await expect(resolver.find(box('ann@partner.test'), AbortSignal.abort())).rejects.toThrow(
+      CertificateSourceUnavailable,
+    )
+    expect(asked).toEqual([])
+  })
+})

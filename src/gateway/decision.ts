@@ -13,11 +13,12 @@ import { type Entity, leaves, walk } from '../mail/entity.ts'
 import type { HeaderSection } from '../mail/header-section.ts'
 import type { Content, ForwardPath, ReversePath } from '../mail/mail-object.ts'
 import { contentTypeOf, type MediaType } from '../mail/media-type.ts'
-import { asksForSigner, conclude, decide } from '../policy/decide.ts'
+import { asksForProof, asksForSigner, conclude, decide } from '../policy/decide.ts'
 import { classesOf, type Direction, type Facts, headerFacts } from '../policy/facts.ts'
 import type { Ruleset } from '../policy/rule.ts'
 import type { SignerFinding, Treatment, Wish } from '../policy/treatment.ts'
 import type { Client } from '../smtp/transaction.ts'
+import { provenClasses } from './proof.ts'
 
 /** A forward-path that the next hop of its direction has accepted. */
 export interface Recipient {
@@ -41,6 +42,7 @@ export interface DecisionParts {
 
 /** What was decided for one forward-path, and everything that it was decided by. */
 export interface Decision extends Recipient {
+  /** The classes are those that count: under a wish that is a promise, the proven ones alone. */
   readonly facts: Facts
   readonly wish: Wish
   readonly finding: SignerFinding
@@ -57,19 +59,22 @@ export async function decideAll(
   now: Date,
 ): Promise<readonly Decision[]> {
   const known = await messageFacts(message, rules)
-  const author = authorOf(message.section)
-  return recipients.map(recipient => {
+  const wished = recipients.map(recipient => {
     const facts = factsFor(known, recipient)
-    const wish = decide(facts, rules)
-    const search = asksForSigner(wish, facts.classes)
-      ? findSigner(author, identities, now)
-      : NOT_SOUGHT
+    return { recipient, facts, wish: decide(facts, rules) }
+  })
+  const isPromised = wished.some(({ wish }) => asksForProof(wish))
+  const proven = isPromised ? await provenClasses(message, known.classes) : known.classes
+  const author = authorOf(message.section)
+  return wished.map(({ recipient, facts, wish }) => {
+    const classes = asksForProof(wish) ? proven : facts.classes
+    const search = asksForSigner(wish, classes) ? findSigner(author, identities, now) : NOT_SOUGHT
     return {
       ...recipient,
-      facts,
+      facts: classes === facts.classes ? facts : { ...facts, classes },
       wish,
       ...search,
-      treatment: conclude(wish, facts.classes, search.finding),
+      treatment: conclude(wish, classes, search.finding),
     }
   })
 }

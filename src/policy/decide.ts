@@ -60,6 +60,14 @@ export function asksForSigner(wish: Wish, classes: ReadonlySet<MessageClass>): b
   return conclude(wish, classes, FOUND).kind === 'sign'
 }
 
+/**
+ * Whether a wish is a promise, which a message cannot get out of by its labels: its classes have to be
+ * proven then.
+ */
+export function asksForProof({ sign, encrypt }: Wish): boolean {
+  return sign === 'always' || encrypt === 'always'
+}
+
 /** Why a treatment is what it is, in words for a trace and for `explain`. */
 export interface Explanation {
   /** What is done: `sign (clear)`, `pass byte for byte`, `refuse with 550`. */

@@ -13,6 +13,7 @@ export type Direction = 'inbound' | 'outbound'
 
 /**
  * What a message is, as far as it matters to what may be done with it. A message may be of several.
+ * Read from labels, which whoever writes the message writes; what they are worth is asked elsewhere.
  *
  * - `signed`: its root is a signature, of S/MIME or of another kind (RFC 8551 §3.5, RFC 1847 §2.1).
  * - `encrypted`: its root says that it is encrypted (RFC 8551 §3.3, §3.4, RFC 1847 §2.2).

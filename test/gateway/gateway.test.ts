@@ -369,6 +369,67 @@ describe('an always that cannot be met', () => {
   })
 })
 
+describe('labels under an always', () => {
+  const parts = (...types: string[]): string =>
+    `${types.map(type => `--b\r\nContent-Type: ${type}\r\n\r\nwords\r\n`).join('')}--b--\r\n`
+  const typed = (type: string, body = 'words\r\n'): Buffer =>
+    message(undefined, `MIME-Version: 1.0\r\nContent-Type: ${type}\r\n`, body)
+  const REPORT = 'multipart/report; report-type=delivery-status; boundary=b'
+  const reportBody = parts('text/plain', 'message/delivery-status')
+
+  test.each<[string, Buffer]>([
+    ['a signature', typed('multipart/signed; boundary=b', parts('text/plain', 'text/plain'))],
+    ['an encryption', typed('application/pkcs7-mime; smime-type=enveloped-data; name=smime.p7m')],
+    ['S/MIME of some kind', typed('application/octet-stream; name="smime.p7m"')],
+    ['OpenPGP', typed('multipart/encrypted; protocol="application/pgp-encrypted"; boundary=b')],
+    ['a report', typed(REPORT, reportBody)],
+    ['two things', typed('text/plain\r\nContent-Type: application/pkcs7-mime')],
+    ['a part of a message', typed('message/partial; id=x; number=1; total=2')],
+  ])('a message that says it is %s, and is not, is signed', async (_, octets) => {
+    const { port, sinks } = await house()
+    const { end } = await (await client(port)).send(
+      'alice@example.test',
+      ['bob@partner.test'],
+      octets,
+    )
+    expect(end?.code).toBe(250)
+    const [taken] = sinks.outbound.messages
+    expect(isSigned(taken!)).toBe(true)
+    expect(await opensslVerdict(taken!.octets, made.rootFile)).toMatch(GOOD)
+  })
+
+  test('and is refused where its author has no key', async () => {
+    const { port, sinks } = await house()
+    const octets = Buffer.from(
+      'From: nobody@example.test\r\nContent-Type: multipart/signed; boundary=b\r\n\r\nwords\r\n',
+    )
+    const { end } = await (await client(port)).send('', ['bob@partner.test'], octets)
+    expect(`${end?.code} ${end?.text}`).toMatch(/^550 5\.7\.5/)
+    expect(sinks.outbound.messages).toHaveLength(0)
+  })
+
+  test('what is signed passes byte for byte, and so does a report with the null reverse-path', async () => {
+    const { port, sinks } = await house()
+    const sender = await client(port)
+    await sender.send('alice@example.test', ['bob@partner.test'], message())
+    const signed = sinks.outbound.messages[0]!.octets
+    for (const [from, octets] of [
+      ['alice@example.test', signed],
+      ['', typed(REPORT, reportBody)],
+    ] as const) {
+      expect((await sender.send(from, ['bob@partner.test'], octets)).end?.code).toBe(250)
+      expect(below(sinks.outbound.messages.at(-1)!)).toBe(octets.toString('latin1'))
+    }
+  })
+
+  test('where a rule signs when possible, a label is enough to be left alone', async () => {
+    const { port, sinks } = await house({ rules: [rule('outbound', 'when-possible')] })
+    const octets = typed('multipart/signed; boundary=b', parts('text/plain', 'text/plain'))
+    await (await client(port)).send('alice@example.test', ['bob@partner.test'], octets)
+    expect(below(sinks.outbound.messages[0]!)).toBe(octets.toString('latin1'))
+  })
+})
+
 describe('B54 open relay', () => {
   const strangers = { relayFrom: ['192.0.2.1'], rules: [] }
   const targets: readonly [string, number][] = [

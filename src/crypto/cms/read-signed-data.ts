@@ -217,6 +217,9 @@ function readSigningCertificate(value: DerReader): SigningCertificate {
   return { digest, certificateDigest: first.element(0x04).content }
 }
 
+/** Where the content of a SignedData stands: ContentInfo, [0], SignedData, EncapsulatedContentInfo, [0]. */
+export const SIGNED_CONTENT_PATH = [0x30, 0xa0, 0x30, 0x30, 0xa0] as const
+
 const SET_OF = Buffer.from([0x31])
 const SHA_256 = '2.16.840.1.101.3.4.2.1'
 const MAXIMUM_SIGNERS = 10

@@ -15,7 +15,12 @@ import { Base64Decoder } from '../../mail/base64.ts'
 import { verifyOctets } from '../algorithms.ts'
 import { BerReader } from '../asn1/ber-reader.ts'
 import * as OID from '../cms/oids.ts'
-import { readSignedData, type SignedData, type SignerInfo } from '../cms/read-signed-data.ts'
+import {
+  readSignedData,
+  SIGNED_CONTENT_PATH,
+  type SignedData,
+  type SignerInfo,
+} from '../cms/read-signed-data.ts'
 import type { Signer } from '../key.ts'
 
 /**
@@ -304,7 +309,5 @@ function failed(cause: unknown): PosternError {
 const WHAT = 'signed message did not pass our own check'
 const NOTHING = Buffer.alloc(0)
 const HEADER_END = Buffer.from('\r\n\r\n')
-/** ContentInfo, [0], SignedData, EncapsulatedContentInfo, [0] (RFC 5652 §3, §5.1). */
-const SIGNED_CONTENT_PATH = [0x30, 0xa0, 0x30, 0x30, 0xa0]
 const MAXIMUM_HEADER_OCTETS = 1_048_576
 const MAXIMUM_SIGNATURE_OCTETS = 1_048_576

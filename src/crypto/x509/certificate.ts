@@ -11,7 +11,7 @@ import { PosternError } from '../../errors.ts'
 import { requireSoundKey } from '../algorithms.ts'
 import {
   DerReader,
-  readBitString,
+  type Element,
   readInteger,
   readOid,
   readSmallInteger,
@@ -101,7 +101,7 @@ export class Certificate {
     if (!certificate.element(0x30).octets.equals(innerAlgorithm))
       throw syntaxError(certificate.offset, 'two signature algorithms')
     this.signatureAlgorithm = innerAlgorithm
-    this.signature = readBitString(certificate.element(0x03))
+    this.signature = signatureOctets(certificate.element(0x03))
     certificate.finish()
 
     this.extensions = extensions
@@ -199,6 +199,11 @@ export function issuedBy(certificate: Certificate, issuer: Certificate): boolean
   } catch {
     return false
   }
+}
+
+/** No signature is of anything but whole octets: such a one never verifies, but can be looked at. */
+export function signatureOctets({ content }: Element): Buffer {
+  return content[0] === 0 ? content.subarray(1) : Buffer.alloc(0)
 }
 
 function readPublicKey(publicKeyInfo: Buffer): KeyObject {

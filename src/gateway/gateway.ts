@@ -15,7 +15,7 @@ import type { Log } from '../log.ts'
 import { mailboxInDomains } from '../mail/address.ts'
 import { type HeaderLimits, readHeaderSection } from '../mail/header-section.ts'
 import type { Content, EsmtpParameters, ForwardPath, ReversePath } from '../mail/mail-object.ts'
-import { deliver } from '../smtp/delivery.ts'
+import { deliver, Turnstile } from '../smtp/delivery.ts'
 import type { Ledger } from '../smtp/ledger.ts'
 import type { NextHop } from '../smtp/next-hop.ts'
 import { Offer, type Opening, replyToFault } from '../smtp/offer.ts'
@@ -29,7 +29,7 @@ import {
   type Message,
   type Recipient,
 } from './decision.ts'
-import { digestOf, type Group, group, octetsOf } from './shipping.ts'
+import { digestOf, type Group, group, octetsOf, wavesOf } from './shipping.ts'
 
 /** The rooms of the house, handed in by the commands and by tests. */
 export interface Parts extends DecisionParts {
@@ -58,14 +58,17 @@ export interface MessageLimits {
 
 /** The house behind the listener. */
 export function createGateway(parts: Parts): House {
+  const turnstile = new Turnstile()
   return {
-    begin: (client, reversePath, parameters) => new Trip(parts, client, reversePath, parameters),
+    begin: (client, reversePath, parameters) =>
+      new Trip(parts, turnstile, client, openingOf(reversePath, parameters)),
   }
 }
 
 /** One transaction of one client. */
 class Trip implements Transaction {
   readonly #parts: Parts
+  readonly #turnstile: Turnstile
   readonly #client: Client
   readonly #opening: Opening
   readonly #offers = new Map<string, Offer>()
@@ -73,11 +76,12 @@ class Trip implements Transaction {
   readonly #gone = new AbortController()
   readonly #id: string
 
-  constructor(parts: Parts, client: Client, reversePath: ReversePath, parameters: EsmtpParameters) {
+  constructor(parts: Parts, turnstile: Turnstile, client: Client, opening: Opening) {
     this.#parts = parts
+    this.#turnstile = turnstile
     this.#client = client
+    this.#opening = opening
     this.#id = nextIdentifier()
-    this.#opening = openingOf(reversePath, parameters)
   }
 
   async recipient(forwardPath: ForwardPath): Promise<Reply> {
@@ -127,18 +131,40 @@ class Trip implements Transaction {
     decisions: readonly Decision[],
     signal: AbortSignal,
   ): Promise<Reply> {
-    const { ledger } = this.#parts
-    const digest = ledger.isEmpty() ? undefined : await digestOf(message)
-    const had = digest ? ledger.delivered(digest) : NOBODY
+    const { ledger, nextHops } = this.#parts
+    const had = ledger.isEmpty() ? NOBODY : ledger.delivered(await digestOf(message))
     const groups = group(decisions.filter(it => !had.has(it.forwardPath.mailbox.toString())))
     if (groups.length === 0) return reply('delivered')
 
-    const delivery = await deliver(
-      groups.map(it => this.#shipment(message, it)),
-      signal,
-    )
-    if (delivery.kind === 'answered') return this.#settle(message, groups, delivery.replies, signal)
-    return delivery.fault === undefined ? delivery.reply : this.#answerFault(delivery.fault)
+    const taken: Group[] = []
+    let answer = reply('delivered')
+    for (const wave of wavesOf(groups, nextHops)) {
+      const delivery = await this.#deliver(message, wave, signal)
+      taken.push(...delivery.taken)
+      answer = delivery.reply
+      if (delivery.taken.length < wave.length) break
+    }
+    return this.#settle(message, { wanted: groups.length, taken, answer }, signal)
+  }
+
+  /** Sends one wave, side by side: all of it or nothing, but for the moment between two dots. */
+  async #deliver(
+    message: Message,
+    wave: readonly Group[],
+    signal: AbortSignal,
+  ): Promise<{ taken: readonly Group[]; reply: Reply }> {
+    this.#releaseAllBut(wave)
+    const shipments = wave.map(it => this.#shipment(message, it))
+    const delivery = await deliver(shipments, this.#turnstile, signal)
+    if (delivery.kind === 'answered') {
+      const { replies } = delivery
+      return {
+        taken: wave.filter((_, index) => isPositive(replies[index]!)),
+        reply: worst(replies),
+      }
+    }
+    const { fault } = delivery
+    return { taken: [], reply: fault === undefined ? delivery.reply : this.#answerFault(fault) }
   }
 
   /**
@@ -147,17 +173,15 @@ class Trip implements Transaction {
    */
   async #settle(
     message: Message,
-    groups: readonly Group[],
-    replies: readonly Reply[],
+    { wanted, taken, answer }: { wanted: number; taken: readonly Group[]; answer: Reply },
     signal: AbortSignal,
   ): Promise<Reply> {
     const { ledger } = this.#parts
-    const taken = groups.filter((_, index) => isPositive(replies[index]!))
-    const all = taken.length === groups.length
+    const all = taken.length === wanted
     if (taken.length > 0 && (!all || signal.aborted))
       ledger.record(await digestOf(message), taken.flatMap(addressesOf))
     else if (all && !ledger.isEmpty()) ledger.forgetMessage(await digestOf(message))
-    return taken.length > 0 && !all ? reply('partly-delivered') : worst(replies)
+    return taken.length > 0 && !all ? reply('partly-delivered') : answer
   }
 
   #shipment(message: Message, group: Group) {
@@ -185,6 +209,13 @@ class Trip implements Transaction {
     const offer = new Offer(nextHop, this.#opening)
     this.#offers.set(name, offer)
     return offer
+  }
+
+  /** Whoever waits for connections must not hold one that is of no use. */
+  #releaseAllBut(wave: readonly Group[]): void {
+    for (const [name, offer] of this.#offers)
+      if (!wave.some(it => it.nextHop === name && it.forwardPaths.length === offer.accepted.length))
+        offer.abandon()
   }
 
   #release(): void {

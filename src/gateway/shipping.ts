@@ -51,6 +51,25 @@ function octetsDependOn({ treatment, wish }: Decision): readonly (string | undef
   }
 }
 
+/**
+ * Groups that can stand before their dots side by side: at no next hop more of them than it has
+ * connections. Nearly always all groups of a message are one wave.
+ */
+export function wavesOf(
+  groups: readonly Group[],
+  nextHops: ReadonlyMap<string, { readonly connections: number }>,
+): readonly (readonly Group[])[] {
+  const waves: Group[][] = []
+  const counts = new Map<string, number>()
+  for (const group of groups) {
+    const before = counts.get(group.nextHop) ?? 0
+    counts.set(group.nextHop, before + 1)
+    const wave = Math.floor(before / (nextHops.get(group.nextHop)?.connections ?? 1))
+    waves[wave] = [...(waves[wave] ?? []), group]
+  }
+  return waves
+}
+
 /** What the delivery ledger knows a message by: who sent it, and every octet of its content. */
 export async function digestOf({ reversePath, content }: Message): Promise<Buffer> {
   const hash = createHash('sha256').update(`${reversePath?.toString() ?? ''}\0`)

@@ -29,20 +29,46 @@ export type Delivery =
   | { readonly kind: 'cancelled'; readonly reply: Reply; readonly fault?: unknown }
 
 /**
+ * Lets one delivery at a time open several transactions.
+ *
+ * Two that each hold some of a next hop's connections and wait for the rest would wait for each other;
+ * one that holds some always gets the rest, because everybody else holds one and gives it back.
+ */
+export class Turnstile {
+  #last: Promise<void> = Promise.resolve()
+
+  /** Resolves when it is one's turn; call the result to let the next one in. */
+  async enter(): Promise<() => void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const before = this.#last
+    this.#last = before.then(() => promise)
+    await before
+    return resolve
+  }
+}
+
+/**
  * Sends all shipments, or none.
  *
+ * @param turnstile Shared by all deliveries to the same next hops.
  * @param signal The client's connection. Where it is lost before the first dot, nothing is sent,
  *   because nobody would hear the answer, and the client comes again.
  */
 export async function deliver(
   shipments: readonly Shipment[],
+  turnstile: Turnstile,
   signal: AbortSignal,
 ): Promise<Delivery> {
   const cancel = new AbortController()
   const clientLost = (): void => cancel.abort(CLIENT_LOST)
   signal.addEventListener('abort', clientLost)
+  const leave = shipments.length > 1 ? await turnstile.enter() : undefined
   try {
-    const standing = await Promise.all(shipments.map(it => standBeforeDot(it, cancel.signal)))
+    if (signal.aborted) throw CLIENT_LOST
+    const opened = allOpen(shipments.length, leave)
+    const standing = await Promise.all(
+      shipments.map(it => standBeforeDot(it, opened, cancel.signal)),
+    )
     if (signal.aborted) throw CLIENT_LOST
     // From here on there is no way back: the answers are waited for, whoever still listens.
     signal.removeEventListener('abort', clientLost)
@@ -51,6 +77,16 @@ export async function deliver(
     signal.removeEventListener('abort', clientLost)
     cancel.abort(error)
     return cancelled(error)
+  } finally {
+    leave?.()
+  }
+}
+
+/** Counts transactions that are open; leaves the turnstile with the last of them. */
+function allOpen(wanted: number, leave: (() => void) | undefined): () => void {
+  let open = 0
+  return () => {
+    if (++open === wanted) leave?.()
   }
 }
 
@@ -72,8 +108,13 @@ class DataRefused extends PosternError {
  * Brings one shipment in front of its final dot. Where the delivery is over before, by the fault of
  * another or by the loss of the client, the conversation is dropped without a dot.
  */
-async function standBeforeDot(shipment: Shipment, over: AbortSignal): Promise<Conversation> {
+async function standBeforeDot(
+  shipment: Shipment,
+  opened: () => void,
+  over: AbortSignal,
+): Promise<Conversation> {
   const conversation = await shipment.open(over)
+  opened()
   const drop = (): void => conversation.destroy()
   over.addEventListener('abort', drop, { once: true })
   try {

@@ -41,6 +41,8 @@ export interface NextHopSettings
 /** A mail server that takes our mail. */
 export interface NextHop {
   readonly name: string
+  /** Most connections at the same time. */
+  readonly connections: number
   /** Connections that stand or are being made. */
   readonly open: number
   /** Those of them that nobody uses. */
@@ -94,6 +96,10 @@ class Pool implements NextHop {
     this.limits = settings
     this.#settings = settings
     this.#log = log
+  }
+
+  get connections(): number {
+    return this.#settings.connections
   }
 
   get open(): number {

@@ -252,6 +252,29 @@ describe('dots last', () => {
   })
 })
 
+describe('more groups than connections', () => {
+  test('go out one after the other, and each recipient gets his once', async () => {
+    const { port, sinks } = await house({ nextHop: { connections: 1, waitMs: 3_000 } })
+    const to = ['bob@partner.test', 'robot@machines.test']
+    const { end } = await (await client(port)).send('alice@example.test', to, message())
+    expect(`${end?.code} ${end?.text}`).toMatch(/^250/)
+    expect(sinks.outbound.messages.flatMap(it => it.forwardPaths).toSorted()).toEqual(to)
+  })
+
+  test('where the second is refused, the retry reaches only its recipients', async () => {
+    const { port, sinks, on } = await house({ nextHop: { connections: 1, waitMs: 3_000 } })
+    const to = ['bob@partner.test', 'robot@machines.test']
+    const sent = message()
+    let dots = 0
+    on.outbound = moment => (moment.verb === 'DOT' && ++dots === 2 ? '451 4.0.0 later' : undefined)
+    const first = await (await client(port)).send('alice@example.test', to, sent)
+    expect(first.end?.code).toBe(451)
+    const second = await (await client(port)).send('alice@example.test', to, sent)
+    expect(second.end?.code).toBe(250)
+    expect(sinks.outbound.messages.flatMap(it => it.forwardPaths).toSorted()).toEqual(to)
+  })
+})
+
 describe('a client that goes away', () => {
   test('before the dots: nothing is sent', async () => {
     const { port, sinks, on } = await house()

@@ -97,9 +97,10 @@ export class Offer {
       const { conversation, mail } = await this.#open
       // MAIL and the first RCPT leave in one segment where the next hop offers PIPELINING.
       const answer = conversation.recipient(forwardPath)
+      // Where MAIL fails nobody waits for it, and a rejection that nobody hears ends the process.
+      answer.catch(() => undefined)
       const opened = await mail
       if (!isPositive(opened)) {
-        answer.catch(() => undefined)
         this.abandon()
         return opened
       }

@@ -61,6 +61,27 @@ test('after a pause, who was accepted before it is offered again, and a refusal 
   await expect(offer.take([ANN, BEN], NEVER)).rejects.toMatchObject({ code: 'ERR_OFFER_REFUSED' })
 })
 
+test.each([
+  ['drops the connection', { reset: true }],
+  ['says what makes no sense', '999 what'],
+  ['refuses', '550 5.7.1 no'],
+  ['is closing', '421 4.3.2 bye'],
+])('a next hop that %s at MAIL leaves no rejection that nobody hears', async (_, action) => {
+  const unheard: unknown[] = []
+  const hear = (reason: unknown): void => void unheard.push(reason)
+  process.on('unhandledRejection', hear)
+  try {
+    const { offer } = await offered(5_000, {
+      on: ({ verb }) => (verb === 'MAIL' ? action : undefined),
+    })
+    expect((await offer.recipient(ANN, NEVER)).code).toBeGreaterThanOrEqual(400)
+    await pause(20)
+  } finally {
+    process.off('unhandledRejection', hear)
+  }
+  expect(unheard).toEqual([])
+})
+
 test('after a pause, nobody gets lost', async () => {
   const { sink, offer } = await offered(20)
   expect((await offer.recipient(ANN, NEVER)).code).toBe(250)

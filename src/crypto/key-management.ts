@@ -137,7 +137,8 @@ export async function sharedSecret(privateKey: KeyObject, publicKey: KeyObject):
   const secret = await deriveSecret({ privateKey, publicKey }).catch((cause: unknown) => {
     throw unusable(cause)
   })
-  if (secret.every(octet => octet === 0)) throw unusable(new Error('shared secret is zero'))
+  if (publicKey.asymmetricKeyType === 'x25519' && secret.every(octet => octet === 0))
+    throw unusable(new Error('shared secret is zero'))
   return secret
 }
 

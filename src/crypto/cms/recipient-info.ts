@@ -101,7 +101,7 @@ async function keyAgreement(
   contentKey: Uint8Array,
 ): Promise<Buffer> {
   const { certificate } = recipient
-  if (agreement.keyType === 'ec') requireNamedCurve(certificate)
+  if (agreement.keyType === 'ec') requireNamedCurve(certificate.publicKeyInfo)
   const { ephemeralPublicKey, secret } = await agree(certificate.publicKey, agreement)
   // RFC 8551 §2.3: the key that wraps is as long as the key that is wrapped.
   const wrap = wrapIdentifier(contentKey.length)
@@ -128,10 +128,24 @@ async function keyAgreement(
  * ECC-CMS-SharedInfo (RFC 5753 §7.2): the algorithm and the size in bits of the key that wraps. There
  * is no user keying material, so there is no entityUInfo: an empty one would make another key.
  */
-export function sharedInfo(wrap: Buffer, keyOctets: number): Buffer {
+function sharedInfo(wrap: Buffer, keyOctets: number): Buffer {
   const sizeBits = Buffer.alloc(4)
   sizeBits.writeUInt32BE(keyOctets * 8)
   return sequence(wrap, context(2, octetString(sizeBits)))
+}
+
+/**
+ * RFC 5480 §2.1.1: a curve is named. Parameters that are spelt out can be those of a curve that looks
+ * like a known one and is not.
+ *
+ * @param publicKeyInfo DER of a SubjectPublicKeyInfo with a key of an elliptic curve.
+ * @throws {PosternError} `ERR_KEY_TYPE`.
+ */
+export function requireNamedCurve(publicKeyInfo: Buffer): void {
+  const algorithm = new DerReader(publicKeyInfo).into(0x30).into(0x30)
+  readOid(algorithm.element(0x06))
+  if (algorithm.nextTag !== 0x06)
+    throw new PosternError('ERR_KEY_TYPE', 'permanent', 'curve of the key is not named')
 }
 
 function byKeyIdentifier({ certificate, keyIdentification }: RecipientKey): boolean {
@@ -142,17 +156,6 @@ function byKeyIdentifier({ certificate, keyIdentification }: RecipientKey): bool
 
 function issuerAndSerialNumber({ issuer, serialNumber }: Certificate): Buffer {
   return sequence(issuer, integer(serialNumber))
-}
-
-/**
- * RFC 5480 §2.1.1: a curve is named. Parameters that are spelt out can be those of a curve that looks
- * like a known one and is not.
- */
-function requireNamedCurve({ publicKeyInfo }: Certificate): void {
-  const algorithm = new DerReader(publicKeyInfo).into(0x30).into(0x30)
-  readOid(algorithm.element(0x06))
-  if (algorithm.nextTag !== 0x06)
-    throw new PosternError('ERR_KEY_TYPE', 'permanent', 'curve of the key is not named')
 }
 
 /** The public value in a SubjectPublicKeyInfo: an uncompressed point, or the octets of X25519. */

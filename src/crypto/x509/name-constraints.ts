@@ -12,8 +12,8 @@ import type { Certificate } from './certificate.ts'
 import type { GeneralName, NameForm } from './general-name.ts'
 import { readName } from './name.ts'
 import { comparableName, isEmptyName } from './name-comparison.ts'
+import type { PathBudget } from './path-budget.ts'
 import { type NameConstraints, pathExtensions } from './path-extensions.ts'
-import type { PathBudget } from './path-result.ts'
 
 /** The constraints of the authorities above, nearest last. */
 export type ConstraintsAbove = readonly NameConstraints[]

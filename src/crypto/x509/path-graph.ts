@@ -12,8 +12,9 @@
  */
 import type { Certificate } from './certificate.ts'
 import { nameKey } from './name-comparison.ts'
+import type { PathBudget } from './path-budget.ts'
 import { type EndEntityWish, faultOfAuthority } from './path-check.ts'
-import type { PathBudget, PathFault } from './path-result.ts'
+import type { PathFault } from './path-result.ts'
 import { type SignatureOutcome, verifySigned } from './signed-structure.ts'
 
 export interface PathMaterial {

@@ -10,17 +10,16 @@
  */
 import type { Certificate } from './certificate.ts'
 import { nameKey } from './name-comparison.ts'
+import { type PathBudget, pathBudget } from './path-budget.ts'
 import { checkTogether, type EndEntityWish, faultOfEndEntity } from './path-check.ts'
 import { drawGraph, type PathGraph, type PathMaterial } from './path-graph.ts'
-import {
-  type InvalidPath,
-  type PathBudget,
-  type PathFault,
-  type PathPolicies,
-  type PathResult,
-  pathBudget,
-  type RevokedPath,
-  type UnknownPath,
+import type {
+  InvalidPath,
+  PathFault,
+  PathPolicies,
+  PathResult,
+  RevokedPath,
+  UnknownPath,
 } from './path-result.ts'
 import type { PolicyInputs } from './policy.ts'
 import type { RevocationAnswers } from './revocation.ts'
@@ -64,7 +63,7 @@ export async function validatePath(
   const self = anchors.find(anchor => anchor.der.equals(certificate.der))
   if (self) return (await tryPath([self], search)) ?? failure(certificate, search)
   const graph = await drawGraph(certificate, search.material, options)
-  search.faults.push(...graph.faults.map(one => ({ ...one, stage: STAGE_GRAPH })))
+  search.faults.push(...graph.faults.map(one => ({ ...one, stage: stageOf(one) })))
   for (const path of pathsUp([certificate], graph, search)) {
     const result = await tryPath(path, search)
     if (result) return result
@@ -198,6 +197,12 @@ function invalid({ reason, certificate, detail }: PathFault): InvalidPath {
   return { kind: 'invalid', reason, at: certificate.subjectText, detail }
 }
 
-/** How far a candidate came: a whole path to an anchor, or only certificates beside the way. */
-const STAGE_PATH = 1
-const STAGE_GRAPH = 0
+/** Signatures that do not verify are the rule where several keys bear one name. */
+function stageOf({ reason }: PathFault): number {
+  return reason === 'signature-invalid' ? STAGE_SIGNATURE : STAGE_ISSUER
+}
+
+/** How far a candidate came: a whole path to an anchor, an issuer, or only somebody of its name. */
+const STAGE_PATH = 2
+const STAGE_ISSUER = 1
+const STAGE_SIGNATURE = 0

@@ -6,7 +6,7 @@
  * @module
  */
 import type { Certificate } from './certificate.ts'
-import type { PathBudget } from './path-result.ts'
+import type { PathBudget } from './path-budget.ts'
 
 /** Whoever can tell: revocation lists, OCSP answers, several of them one after the other. */
 export interface RevocationAnswers {

@@ -6,8 +6,8 @@
 import { describe, expect, test } from 'vitest'
 import { type Certificate, parseCertificate } from '../../../src/crypto/x509/certificate.ts'
 import { type PathOptions, validatePath } from '../../../src/crypto/x509/path.ts'
+import { pathBudget } from '../../../src/crypto/x509/path-budget.ts'
 import type { Purpose } from '../../../src/crypto/x509/path-check.ts'
-import { pathBudget } from '../../../src/crypto/x509/path-result.ts'
 import { derOfPem, noCorpora, readCorpus } from './corpora.ts'
 
 interface LimboCase {

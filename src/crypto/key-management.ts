@@ -12,6 +12,7 @@ import {
   createHash,
   diffieHellman,
   generateKeyPair,
+  generateKeyPairSync,
   hkdfSync,
   type KeyObject,
   publicEncrypt,
@@ -35,7 +36,8 @@ export interface KeyAgreement {
   readonly kind: 'key-agreement'
   readonly name: 'ecdh-sha-256' | 'ecdh-sha-384' | 'ecdh-sha-512' | 'x25519-hkdf-sha-256'
   readonly keyType: 'ec' | 'x25519'
-  readonly oid: string
+  /** DER of the object identifier. */
+  readonly oid: Buffer
   readonly digest: 'sha256' | 'sha384' | 'sha512'
 }
 
@@ -116,7 +118,8 @@ export interface Agreement {
 
 /**
  * Agrees on a secret with the holder of a key, by an ephemeral key that is used once (RFC 5753 §3.1.1).
- * Runs on the thread pool: the larger curves take two milliseconds and more.
+ * P-256 and X25519 take 0.1 to 0.2 ms, half of what it would cost to hand them over; the larger curves
+ * take up to 4 ms, on the thread pool.
  *
  * OpenSSL refuses points that are not on the curve; the secret of a point of small order, all zeros, is
  * refused here (RFC 7748 §6.1).
@@ -125,7 +128,8 @@ export interface Agreement {
  */
 export async function agree(publicKey: KeyObject, { keyType }: KeyAgreement): Promise<Agreement> {
   if (publicKey.asymmetricKeyType !== keyType) throw unfit(`key agreement needs an ${keyType} key`)
-  const ephemeral = await generate(keyType, { namedCurve: curveOf(publicKey) })
+  const generateKey = isQuick(publicKey) ? generateAtOnce : generate
+  const ephemeral = await generateKey(keyType, { namedCurve: curveOf(publicKey) })
   return {
     ephemeralPublicKey: ephemeral.publicKey,
     secret: await sharedSecret(ephemeral.privateKey, publicKey),
@@ -134,7 +138,8 @@ export async function agree(publicKey: KeyObject, { keyType }: KeyAgreement): Pr
 
 /** The bare secret of two keys of one kind. */
 export async function sharedSecret(privateKey: KeyObject, publicKey: KeyObject): Promise<Buffer> {
-  const secret = await deriveSecret({ privateKey, publicKey }).catch((cause: unknown) => {
+  const keys = { privateKey, publicKey }
+  const secret = await derive(keys).catch((cause: unknown) => {
     throw unusable(cause)
   })
   if (publicKey.asymmetricKeyType === 'x25519' && secret.every(octet => octet === 0))
@@ -195,6 +200,14 @@ function x963(
   return Buffer.concat(blocks, sizeOctets)
 }
 
+async function derive(keys: Keys): Promise<Buffer> {
+  return isQuick(keys.publicKey) ? diffieHellman(keys) : await deriveSecret(keys)
+}
+
+function isQuick(publicKey: KeyObject): boolean {
+  return publicKey.asymmetricKeyType === 'x25519' || curveOf(publicKey) === 'prime256v1'
+}
+
 function curveOf(key: KeyObject): string {
   return key.asymmetricKeyDetails?.namedCurve ?? 'unknown'
 }
@@ -208,14 +221,14 @@ function unusable(cause: unknown): PosternError {
   return new PosternError('ERR_KEY_UNUSABLE', 'permanent', what, { cause })
 }
 
-const generate = promisify(generateKeyPair) as (
-  type: string,
-  options: object,
-) => Promise<{ readonly publicKey: KeyObject; readonly privateKey: KeyObject }>
+interface Keys {
+  readonly publicKey: KeyObject
+  readonly privateKey: KeyObject
+}
 
-const deriveSecret = promisify<{ privateKey: KeyObject; publicKey: KeyObject }, Buffer>(
-  diffieHellman,
-)
+const generateAtOnce = generateKeyPairSync as (type: string, options: object) => Keys
+const generate = promisify(generateKeyPair) as (type: string, options: object) => Promise<Keys>
+const deriveSecret = promisify<Keys, Buffer>(diffieHellman)
 
 function hex(...octets: string[]): Buffer {
   return Buffer.from(octets.join(''), 'hex')
@@ -267,28 +280,28 @@ export const KEY_MANAGEMENTS: readonly KeyManagement[] = [
     kind: 'key-agreement',
     name: 'ecdh-sha-256',
     keyType: 'ec',
-    oid: '1.3.132.1.11.1',
+    oid: hex('06062b8104010b01'),
     digest: 'sha256',
   },
   {
     kind: 'key-agreement',
     name: 'ecdh-sha-384',
     keyType: 'ec',
-    oid: '1.3.132.1.11.2',
+    oid: hex('06062b8104010b02'),
     digest: 'sha384',
   },
   {
     kind: 'key-agreement',
     name: 'ecdh-sha-512',
     keyType: 'ec',
-    oid: '1.3.132.1.11.3',
+    oid: hex('06062b8104010b03'),
     digest: 'sha512',
   },
   {
     kind: 'key-agreement',
     name: 'x25519-hkdf-sha-256',
     keyType: 'x25519',
-    oid: '1.2.840.113549.1.9.16.3.19',
+    oid: hex('060b2a864886f70d0109100313'),
     digest: 'sha256',
   },
 ]

@@ -85,7 +85,7 @@ function readPathExtensions(extensions: Extensions): PathExtensions {
   }
   const constraints = value('2.5.29.36', outer => readPolicyConstraints(outer.into(0x30)))
   return {
-    alternativeNames: value('2.5.29.17', outer => atLeastOne(outer, readGeneralNames)) ?? [],
+    alternativeNames: value('2.5.29.17', outer => readGeneralNames(outer.into(0x30))) ?? [],
     nameConstraints: value('2.5.29.30', outer => readNameConstraints(outer.into(0x30))),
     policies: value('2.5.29.32', outer => readPolicies(outer.into(0x30))),
     policyMappings: value('2.5.29.33', outer => readPolicyMappings(outer.into(0x30))) ?? [],
@@ -102,13 +102,6 @@ export function readDistributionPointName(choice: DerReader): DistributionPointN
   const full = choice.optionalInto(0xa0)
   if (full) return { kind: 'full', names: readGeneralNames(full) }
   return { kind: 'relative', set: choice.element(0xa1).content }
-}
-
-/** SIZE (1..MAX): an empty one says nothing, and is malformed. */
-function atLeastOne<T>(outer: DerReader, read: (list: DerReader) => T): T {
-  const list = outer.into(0x30)
-  if (list.done) throw syntaxError(outer.offset, 'list is empty')
-  return read(list)
 }
 
 function readNameConstraints(sequence: DerReader): NameConstraints {

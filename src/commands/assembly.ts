@@ -7,7 +7,9 @@ import { createHash, createPrivateKey, timingSafeEqual } from 'node:crypto'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { BlockList, isIPv6 } from 'node:net'
 import { join } from 'node:path'
+import { createDirectory, type Directory } from '../certstore/directory.ts'
 import { type IdentityFault, loadIdentities } from '../certstore/identities.ts'
+import { readTrustFiles } from '../certstore/trust.ts'
 import type { Config, Credentials, NextHopConfig, TlsConfig } from '../config/config.ts'
 import { createGateway } from '../gateway/gateway.ts'
 import { type Log, visible } from '../log.ts'
@@ -32,6 +34,8 @@ export interface Assembly {
 export async function assemble(config: Config, log: Log): Promise<Assembly> {
   mkdirSync(config.state, { recursive: true, mode: 0o700 })
   const { identities, faults } = await loadIdentities(config.identities, new Date())
+  const { directory, faults: directoryFaults } = await directoryOf(config)
+  for (const fault of directoryFaults) log.warn('trust-fault', { fault: visible(fault) })
   const ledger = openLedger(join(config.state, 'ledger.sqlite'), Date.now)
   ledger.forget()
   const nextHops = new Map<string, NextHop>()
@@ -46,6 +50,7 @@ export async function assemble(config: Config, log: Log): Promise<Assembly> {
     domains: new Set(config.domains),
     rules: compileRules(config.rules),
     identities,
+    directory,
     nextHops,
     ledger,
     mayRelay: relayTest(config.relayFrom),
@@ -63,9 +68,19 @@ export async function assemble(config: Config, log: Log): Promise<Assembly> {
     identityFaults: faults,
     async close() {
       await Promise.all([...nextHops.values()].map(nextHop => nextHop.close()))
+      directory.close()
       ledger.close()
     },
   }
+}
+
+/** Where certificates of others come from, and whom to believe about them. */
+export async function directoryOf(
+  config: Config,
+): Promise<{ directory: Directory; faults: readonly string[] }> {
+  const { anchors, faults } = await readTrustFiles(config.trust.anchors)
+  const trust = { anchors, intermediates: [], revocationMode: config.trust.revocation }
+  return { directory: createDirectory([], trust, () => new Date()), faults }
 }
 
 /** The configuration in the words of the listener. */

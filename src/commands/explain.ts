@@ -8,15 +8,17 @@
  */
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
+import type { Considered } from '../certstore/directory.ts'
 import { type Identities, loadIdentities } from '../certstore/identities.ts'
 import type { Config } from '../config/config.ts'
 import { ConfigFaults } from '../config/fault.ts'
 import { loadConfig } from '../config/load.ts'
 import { signingTimeFor } from '../crypto/smime/sign-message.ts'
+import type { Certificate } from '../crypto/x509/certificate.ts'
 import { PosternError } from '../errors.ts'
 import { type Decision, decideAll, type Message } from '../gateway/decision.ts'
 import { directionOf } from '../gateway/gateway.ts'
-import { nextHopOf } from '../gateway/shipping.ts'
+import { choiceFor, nextHopOf } from '../gateway/shipping.ts'
 import { visible } from '../log.ts'
 import { type Mailbox, parseMailbox } from '../mail/address.ts'
 import { contentOf } from '../mail/content.ts'
@@ -24,6 +26,8 @@ import { readHeaderSection } from '../mail/header-section.ts'
 import { prepare } from '../mail/seven-bit.ts'
 import { explainTreatment } from '../policy/decide.ts'
 import { compileRules } from '../policy/rule.ts'
+
+import { directoryOf } from './assembly.ts'
 
 /** Prints what would become of the message; 0, or 1 where somebody would be refused, 2 for usage. */
 export async function explain(argv: readonly string[]): Promise<number> {
@@ -74,7 +78,12 @@ interface Account {
   readonly action: string
   readonly refused: boolean
   readonly reason: string
+  /** Our own, where it signs. */
   readonly certificate?: Signing | undefined
+  /** The recipient's, where it is encrypted to. */
+  readonly encryption?: Encryption | undefined
+  /** Every certificate of the recipient that was looked at. */
+  readonly considered: readonly string[]
   readonly change: readonly string[]
 }
 
@@ -88,6 +97,15 @@ interface Signing {
   readonly preparation: string
 }
 
+interface Encryption {
+  readonly certificate: string
+  readonly source: string
+  readonly via: 'address' | 'domain'
+  readonly fingerprint: string
+  readonly notAfter: string
+  readonly algorithms: string
+}
+
 async function explainAll(
   message: Message,
   recipients: readonly Mailbox[],
@@ -99,19 +117,23 @@ async function explainAll(
     const forwardPath = { mailbox, parameters: new Map<string, string>() }
     return { forwardPath, direction: directionOf(forwardPath, domains) }
   })
-  const parts = { rules: compileRules(config.rules), identities }
+  const { directory } = await directoryOf(config)
+  const parts = { rules: compileRules(config.rules), identities, directory }
   const now = new Date()
-  const decisions = await decideAll(message, paths, parts, now)
-  return Promise.all(
-    decisions.map(async decision =>
-      account(decision, await signing(message, decision, identities, now)),
-    ),
-  )
+  const signal = AbortSignal.timeout(SEARCH_MS)
+  try {
+    const decisions = await decideAll(message, paths, parts, { now, signal })
+    return await Promise.all(
+      decisions.map(async it => account(it, await signing(message, it, identities, now))),
+    )
+  } finally {
+    directory.close()
+  }
 }
 
 function account(decision: Decision, certificate: Signing | undefined): Account {
-  const { facts, wish, finding, treatment, direction } = decision
-  const { action, reason, change } = explainTreatment(wish, facts.classes, finding, treatment)
+  const { facts, wish, findings, treatment, direction } = decision
+  const { action, reason, change } = explainTreatment(wish, facts.classes, findings, treatment)
   return {
     recipient: facts.recipient,
     direction,
@@ -123,21 +145,24 @@ function account(decision: Decision, certificate: Signing | undefined): Account 
     refused: treatment.kind === 'reject' || treatment.kind === 'defer',
     reason,
     certificate,
+    encryption: encryption(decision),
+    considered: decision.found?.considered.map(considered) ?? [],
     change,
   }
 }
 
 async function signing(
   { content, section }: Message,
-  { signer, finding, treatment }: Decision,
+  { signer, findings, treatment }: Decision,
   identities: Identities,
   now: Date,
 ): Promise<Signing | undefined> {
-  if (!signer || finding.kind !== 'found' || treatment.kind !== 'sign') return undefined
+  const signs = treatment.kind === 'sign' || (treatment.kind === 'encrypt' && treatment.sign)
+  if (!signer || findings.signer.kind !== 'found' || !signs) return undefined
   const prepared = await prepare(content, section)
   const time = signingTimeFor(section.first('date')?.body, now)
   return {
-    identity: finding.identity,
+    identity: findings.signer.identity,
     algorithm: signer.algorithm.name,
     source: identities.all.find(it => it.signer === signer)?.file,
     fingerprint: signer.certificate.fingerprint,
@@ -147,8 +172,32 @@ async function signing(
   }
 }
 
+function encryption(decision: Decision): Encryption | undefined {
+  const { found, treatment } = decision
+  if (treatment.kind !== 'encrypt' || found?.kind !== 'valid') return undefined
+  const { content, management } = choiceFor(decision)
+  return {
+    certificate: label(found.certificate),
+    source: found.source,
+    via: found.via,
+    fingerprint: found.certificate.fingerprint,
+    notAfter: found.certificate.notAfter.toISOString(),
+    algorithms: `${content.name}, ${management.name}`,
+  }
+}
+
+/** A certificate that was looked at, and what was thought of it. */
+function considered({ certificate, source, belief }: Considered): string {
+  const why = belief.kind === 'valid' ? (belief.note ?? 'may be used') : belief.reason
+  return `${label(certificate)} from ${source}: ${why}`
+}
+
+function label({ subjectText, serialNumberHex }: Certificate): string {
+  return `${subjectText}, serial ${serialNumberHex}`
+}
+
 function inWords(account: Account): string {
-  const { certificate } = account
+  const { certificate, encryption } = account
   const rows: [string, string | undefined][] = [
     ['direction', `${account.direction}, by next hop ${account.nextHop}`],
     ['author', account.author ?? 'no one author'],
@@ -162,6 +211,11 @@ function inWords(account: Account): string {
     ['  until', certificate?.notAfter],
     ['  signing time', certificate?.signingTime],
     ['  content', certificate?.preparation],
+    ['encrypted to', encryption?.certificate],
+    ['  from', encryption && `${encryption.source} (by ${encryption.via})`],
+    ['  algorithms', encryption?.algorithms],
+    ['  until', encryption?.notAfter],
+    ...account.considered.map((text): [string, string] => ['considered', text]),
     ...account.change.map((text): [string, string] => ['otherwise', text]),
   ]
   const lines = rows.flatMap(([name, value]) =>
@@ -206,6 +260,9 @@ function isUsageError(error: unknown): error is Error {
   const code = (error as { code?: unknown }).code
   return error instanceof Usage || (typeof code === 'string' && code.startsWith('ERR_PARSE_ARGS'))
 }
+
+/** How long sources of certificates are waited for. */
+const SEARCH_MS = 30_000
 
 const PREPARATION = {
   'as-is': () => 'signed octet for octet',

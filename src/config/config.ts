@@ -22,6 +22,7 @@ export interface Config {
   readonly auth: { readonly users: readonly Credentials[] }
   readonly nextHop: NextHops
   readonly identities: readonly IdentityConfig[]
+  readonly trust: TrustConfig
   readonly rules: readonly RuleSpec[]
   readonly limits: Limits
   /** Folder for what must outlive a process. */
@@ -89,6 +90,13 @@ export interface IdentityConfig {
   readonly pss: boolean | undefined
   /** `identities[0]` */
   readonly configPath: string
+}
+
+/** Whom to believe about certificates of others. */
+export interface TrustConfig {
+  /** Files and folders of authorities, and of revocation lists. */
+  readonly anchors: readonly string[]
+  readonly revocation: 'off' | 'soft' | 'hard'
 }
 
 /** What one client and one message may cost. */

@@ -53,6 +53,7 @@ export function* crossCheck(
   if (wholeRules) yield* checkOrder(config, at)
   yield* checkLimits(config, at)
   yield* checkAdmin(config, at)
+  yield* checkEncryption(config, at)
   yield* checkNotYet(config, at)
 }
 
@@ -290,14 +291,27 @@ function* checkAdmin({ admin }: PartialConfig, at: Findings): Generator<Finding>
     )
 }
 
+/** Encryption that is wished and can never be had. */
+function* checkEncryption(config: PartialConfig, at: Findings): Generator<Finding> {
+  for (const [index, rule] of (config.rules ?? []).entries()) {
+    const path = ['rules', index, 'then', 'encrypt']
+    if (rule?.then?.encrypt === undefined || rule.then.encrypt === 'never') continue
+    if ((config.certificates?.length ?? 0) === 0)
+      yield at.warning(path, 'has no source of certificates', 'add certificates: [{ files: … }]')
+    if ((config.trust?.anchors?.length ?? 0) === 0)
+      yield at.warning(
+        path,
+        'has nobody to believe: no certificate of a recipient will be usable',
+        'add trust: { anchors: [trust/] } with the authorities of your partners',
+      )
+  }
+}
+
 /**
  * Options that are known and not yet acted on. Where one of them promises protection, silence would
  * be a lie: then it is a fault, or policy refuses the message.
  */
 function* checkNotYet(config: PartialConfig, at: Findings): Generator<Finding> {
-  if ((config.certificates?.length ?? 0) > 0)
-    yield at.warning(['certificates'], NOT_YET, 'they are for encryption', 'nothing')
-  if (config.trust) yield at.warning(['trust'], NOT_YET, 'it is for verification', 'nothing')
   if (config.admin) yield at.warning(['admin'], NOT_YET, 'nothing listens there', 'nothing')
   for (const [index, rule] of (config.rules ?? []).entries())
     if (rule?.then) yield* checkRuleNotYet(rule.then, ['rules', index, 'then'], at)
@@ -308,14 +322,6 @@ function* checkRuleNotYet(
   path: ConfigPath,
   at: Findings,
 ): Generator<Finding> {
-  if (then.encrypt === 'when-possible')
-    yield at.warning([...path, 'encrypt'], NOT_YET, 'mail of this rule goes out unencrypted')
-  if (then.encrypt === 'always')
-    yield at.warning(
-      [...path, 'encrypt'],
-      NOT_YET,
-      'mail of this rule is not sent in clear: it is refused or routed, as otherwise says',
-    )
   if (then.decrypt === 'when-possible')
     yield at.warning([...path, 'decrypt'], NOT_YET, INBOUND_UNCHANGED)
   if (then.verify === 'stamp') yield at.warning([...path, 'verify'], NOT_YET, INBOUND_UNCHANGED)

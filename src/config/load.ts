@@ -10,7 +10,14 @@
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { RuleSpec } from '../policy/rule.ts'
-import type { Config, Credentials, IdentityConfig, NextHopConfig, NextHops } from './config.ts'
+import type {
+  Config,
+  Credentials,
+  IdentityConfig,
+  NextHopConfig,
+  NextHops,
+  TrustConfig,
+} from './config.ts'
 import { crossCheck, findingsIn } from './cross-check.ts'
 import { type ConfigDocument, type Environment, readDocument } from './document.ts'
 import { ConfigFaults, type ConfigPath, type Fault } from './fault.ts'
@@ -81,6 +88,7 @@ async function assemble(parsed: ParsedConfig, files: ConfigFiles): Promise<Confi
     auth: { users: await usersOf(parsed, files) },
     nextHop: await nextHopsOf(parsed, files),
     identities: await identitiesOf(parsed, files),
+    trust: trustOf(parsed, files),
     rules: parsed.rules.map(ruleOf),
     state: files.absolute(parsed.state),
     admin: parsed.admin,
@@ -128,6 +136,11 @@ async function identitiesOf(parsed: ParsedConfig, files: ConfigFiles): Promise<I
   return identities
 }
 
+function trustOf({ trust }: ParsedConfig, files: ConfigFiles): TrustConfig {
+  const anchors = (trust?.anchors ?? []).map(anchor => files.absolute(anchor))
+  return { anchors, revocation: trust?.revocation ?? 'off' }
+}
+
 async function credentialsOf(
   { user, password }: Credentials,
   path: ConfigPath,
@@ -137,8 +150,8 @@ async function credentialsOf(
 }
 
 function ruleOf({ name, when, then }: ParsedConfig['rules'][number]): RuleSpec {
-  const { sign, encrypt, signature, otherwise = 'reject' } = then
-  return { name, when, wish: { sign, encrypt, signature, otherwise } }
+  const { sign, encrypt, signature, profile, otherwise = 'reject' } = then
+  return { name, when, wish: { sign, encrypt, signature, profile, otherwise } }
 }
 
 /** In the order of the file, and what stands at one path only once: the first says why, the rest follows from it. */

@@ -163,6 +163,10 @@ const then = z
     sign: degree('never, when-possible or always').prefault('never'),
     encrypt: degree('never, when-possible or always').prefault('never'),
     signature: word(['clear', 'opaque'], 'clear or opaque').prefault('clear'),
+    profile: word(
+      ['compatible', 'modern', 'edi-energy'],
+      'algorithms of encryption: compatible, modern or edi-energy',
+    ).prefault('compatible'),
     otherwise: z
       .union([z.enum(['reject', 'defer']), route])
       .optional()

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { Directory, Search } from '../certstore/directory.ts'
 import type { Identities } from '../certstore/identities.ts'
 import type { Signer } from '../crypto/key.ts'
 import { PosternError } from '../errors.ts'
@@ -13,10 +14,22 @@ import { type Entity, leaves, walk } from '../mail/entity.ts'
 import type { HeaderSection } from '../mail/header-section.ts'
 import type { Content, ForwardPath, ReversePath } from '../mail/mail-object.ts'
 import { contentTypeOf, type MediaType } from '../mail/media-type.ts'
-import { asksForProof, asksForSigner, conclude, decide } from '../policy/decide.ts'
+import {
+  asksForCertificate,
+  asksForProof,
+  asksForSigner,
+  conclude,
+  decide,
+} from '../policy/decide.ts'
 import { classesOf, type Direction, type Facts, headerFacts } from '../policy/facts.ts'
 import type { Ruleset } from '../policy/rule.ts'
-import type { SignerFinding, Treatment, Wish } from '../policy/treatment.ts'
+import type {
+  CertificateFinding,
+  Findings,
+  SignerFinding,
+  Treatment,
+  Wish,
+} from '../policy/treatment.ts'
 import type { Client } from '../smtp/transaction.ts'
 import { provenClasses } from './proof.ts'
 
@@ -24,6 +37,8 @@ import { provenClasses } from './proof.ts'
 export interface Recipient {
   readonly forwardPath: ForwardPath
   readonly direction: Direction
+  /** The search for its certificate, where it has begun already. */
+  readonly search?: Promise<Search> | undefined
 }
 
 /** A message, its header section read. */
@@ -38,6 +53,7 @@ export interface Message {
 export interface DecisionParts {
   readonly rules: Ruleset
   readonly identities: Identities
+  readonly directory: Directory
 }
 
 /** What was decided for one forward-path, and everything that it was decided by. */
@@ -45,38 +61,62 @@ export interface Decision extends Recipient {
   /** The classes are those that count: under a wish that is a promise, the proven ones alone. */
   readonly facts: Facts
   readonly wish: Wish
-  readonly finding: SignerFinding
-  /** Who signs, where the treatment is `sign`. */
+  readonly findings: Findings
+  /** Who signs, where the treatment says that somebody does. */
   readonly signer: Signer | undefined
+  /** What to encrypt to, where the treatment is `encrypt`; and what else was considered. */
+  readonly found: Search | undefined
   readonly treatment: Treatment
 }
 
-/** Decides for all recipients of a message, each on its own. */
+/**
+ * Decides for all recipients of a message, each on its own.
+ *
+ * @param signal Ends searches that go on; what they were for is deferred.
+ */
 export async function decideAll(
   message: Message,
   recipients: readonly Recipient[],
-  { rules, identities }: DecisionParts,
-  now: Date,
+  parts: DecisionParts,
+  { now, signal }: { readonly now: Date; readonly signal: AbortSignal },
 ): Promise<readonly Decision[]> {
-  const known = await messageFacts(message, rules)
+  const known = await messageFacts(message, parts.rules)
   const wished = recipients.map(recipient => {
     const facts = factsFor(known, recipient)
-    return { recipient, facts, wish: decide(facts, rules) }
+    return { recipient, facts, wish: decide(facts, parts.rules) }
   })
   const isPromised = wished.some(({ wish }) => asksForProof(wish))
   const proven = isPromised ? await provenClasses(message, known.classes) : known.classes
   const author = authorOf(message.section)
-  return wished.map(({ recipient, facts, wish }) => {
-    const classes = asksForProof(wish) ? proven : facts.classes
-    const search = asksForSigner(wish, classes) ? findSigner(author, identities, now) : NOT_SOUGHT
-    return {
-      ...recipient,
-      facts: classes === facts.classes ? facts : { ...facts, classes },
-      wish,
-      ...search,
-      treatment: conclude(wish, classes, search.finding),
-    }
-  })
+  return Promise.all(
+    wished.map(async ({ recipient, facts, wish }) => {
+      const classes = asksForProof(wish) ? proven : facts.classes
+      const { signer, finding } = asksForSigner(wish, classes)
+        ? findSigner(author, parts.identities, now)
+        : NOT_SOUGHT
+      const found = asksForCertificate(wish, classes)
+        ? await (recipient.search ?? parts.directory.search(recipient.forwardPath.mailbox, signal))
+        : undefined
+      const findings = { signer: finding, certificate: certificateFinding(found) }
+      return {
+        ...recipient,
+        facts: classes === facts.classes ? facts : { ...facts, classes },
+        wish,
+        findings,
+        signer,
+        found,
+        treatment: conclude(wish, classes, findings),
+      }
+    }),
+  )
+}
+
+function certificateFinding(found: Search | undefined): CertificateFinding {
+  if (found === undefined) return { kind: 'none', reason: 'not sought' }
+  if (found.kind !== 'valid') return { kind: found.kind, reason: found.reason }
+  const { subjectText, serialNumberHex } = found.certificate
+  const certificate = `${subjectText}, serial ${serialNumberHex}`
+  return { kind: 'valid', certificate, source: found.source }
 }
 
 /** The one author of a message, or why there is none (RFC 5322 §3.6.2). */
@@ -84,7 +124,7 @@ type Author =
   | { readonly mailbox: Mailbox }
   | { readonly mailbox?: undefined; readonly reason: string }
 
-interface Search {
+interface SignerSearch {
   readonly finding: SignerFinding
   readonly signer: Signer | undefined
 }
@@ -133,7 +173,7 @@ function authorOf(section: HeaderSection): Author {
   }
 }
 
-function findSigner(author: Author, identities: Identities, now: Date): Search {
+function findSigner(author: Author, identities: Identities, now: Date): SignerSearch {
   if (author.mailbox === undefined)
     return { finding: { kind: 'none', reason: author.reason }, signer: undefined }
   const found = identities.find(author.mailbox, now)
@@ -141,4 +181,7 @@ function findSigner(author: Author, identities: Identities, now: Date): Search {
   return { finding: { kind: 'found', identity: found.identity }, signer: found.signer }
 }
 
-const NOT_SOUGHT: Search = { finding: { kind: 'none', reason: 'not sought' }, signer: undefined }
+const NOT_SOUGHT: SignerSearch = {
+  finding: { kind: 'none', reason: 'not sought' },
+  signer: undefined,
+}

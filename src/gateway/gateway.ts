@@ -10,12 +10,13 @@
  * @module
  */
 import { randomBytes } from 'node:crypto'
+import type { Search } from '../certstore/directory.ts'
 import { PosternError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { mailboxInDomains } from '../mail/address.ts'
 import { type HeaderLimits, readHeaderSection } from '../mail/header-section.ts'
 import type { Content, EsmtpParameters, ForwardPath, ReversePath } from '../mail/mail-object.ts'
-import { deliver, Turnstile } from '../smtp/delivery.ts'
+import { CLIENT_LOST, deliver, Turnstile } from '../smtp/delivery.ts'
 import type { Ledger } from '../smtp/ledger.ts'
 import type { NextHop } from '../smtp/next-hop.ts'
 import { Offer, type Opening, replyToFault } from '../smtp/offer.ts'
@@ -29,7 +30,7 @@ import {
   type Message,
   type Recipient,
 } from './decision.ts'
-import { digestOf, type Group, group, octetsOf, wavesOf } from './shipping.ts'
+import { digestOf, type Group, group, octetsOf, visibleIn, wavesOf } from './shipping.ts'
 
 /** The rooms of the house, handed in by the commands and by tests. */
 export interface Parts extends DecisionParts {
@@ -89,8 +90,19 @@ class Trip implements Transaction {
     if (direction === 'outbound' && !this.#parts.mayRelay(this.#client))
       return reply('relay-denied')
     const said = await this.#offer(direction).recipient(forwardPath, this.#gone.signal)
-    if (isPositive(said)) this.#recipients.push({ forwardPath, direction })
+    if (isPositive(said))
+      this.#recipients.push({ forwardPath, direction, search: this.#ask(forwardPath) })
     return said
+  }
+
+  /** Asks for the certificate while the client still talks, so that the answer is there with the data. */
+  #ask({ mailbox }: ForwardPath): Promise<Search> | undefined {
+    const { rules, directory } = this.#parts
+    if (!rules.mayEncrypt) return undefined
+    const search = directory.search(mailbox, this.#gone.signal)
+    // Where no rule wants to know in the end, nobody waits for it.
+    search.catch(() => undefined)
+    return search
   }
 
   async content(content: Content, signal: AbortSignal): Promise<Reply> {
@@ -105,7 +117,7 @@ class Trip implements Transaction {
   }
 
   abandon(): void {
-    this.#gone.abort()
+    this.#gone.abort(CLIENT_LOST)
     this.#release()
   }
 
@@ -116,7 +128,8 @@ class Trip implements Transaction {
     if (hopCount(section) >= limits.hops) return reply('loop')
     const { reversePath } = this.#opening
     const message: Message = { client: this.#client, reversePath, content, section }
-    const decisions = await decideAll(message, this.#recipients, this.#parts, this.#parts.now())
+    const now = this.#parts.now()
+    const decisions = await decideAll(message, this.#recipients, this.#parts, { now, signal })
 
     const refusals = decisions.flatMap(refusalOf)
     const answer =
@@ -133,7 +146,8 @@ class Trip implements Transaction {
   ): Promise<Reply> {
     const { ledger, nextHops } = this.#parts
     const had = ledger.isEmpty() ? NOBODY : ledger.delivered(await digestOf(message))
-    const groups = group(decisions.filter(it => !had.has(it.forwardPath.mailbox.toString())))
+    const left = decisions.filter(it => !had.has(it.forwardPath.mailbox.toString()))
+    const groups = group(left, visibleIn(message.section))
     if (groups.length === 0) return reply('delivered')
 
     const taken: Group[] = []
@@ -248,7 +262,12 @@ class Trip implements Transaction {
         rule: it.wish.rule,
         treatment: it.treatment.kind,
         reason: 'reason' in it.treatment ? it.treatment.reason : undefined,
-        identity: it.finding.kind === 'found' ? it.finding.identity : undefined,
+        identity:
+          it.signer && it.findings.signer.kind === 'found'
+            ? it.findings.signer.identity
+            : undefined,
+        certificate: it.found?.kind === 'valid' ? it.found.certificate.fingerprint : undefined,
+        source: it.found?.kind === 'valid' ? it.found.source : undefined,
       })),
       reply: answer.code,
       enhanced: answer.enhanced,
@@ -305,7 +324,8 @@ const NOBODY: ReadonlySet<string> = new Set()
 
 const REFUSALS = {
   'no-signing-key': { reject: 'no-signing-key', defer: 'no-signing-key-yet' },
-  'encryption-not-available': { reject: 'refused-by-policy', defer: 'deferred-by-policy' },
+  'no-certificate': { reject: 'no-certificate', defer: 'no-certificate-yet' },
+  'certificate-search-failed': { reject: 'certificate-unknown', defer: 'certificate-unknown' },
 } as const
 
 /** Faults of a message or of ours; those of a next hop are answered in `smtp/`. */

@@ -4,11 +4,22 @@
  * @module
  */
 import { createHash } from 'node:crypto'
+import type { RecipientKey } from '../crypto/cms/recipient-info.ts'
+import {
+  type EncryptionChoice,
+  encryptionFor,
+  strengthKey,
+} from '../crypto/smime/encryption-choice.ts'
+import { envelopMessage } from '../crypto/smime/envelop-message.ts'
 import { outerFields, signingTimeFor, signMessage } from '../crypto/smime/sign-message.ts'
+import type { ValidCertificate } from '../crypto/x509/valid-certificate.ts'
 import { PosternError } from '../errors.ts'
+import { type Mailbox, parseMailboxList } from '../mail/address.ts'
+import type { HeaderSection } from '../mail/header-section.ts'
 import type { ForwardPath } from '../mail/mail-object.ts'
 import { prepare } from '../mail/seven-bit.ts'
 import { subjectField, withoutWord } from '../mail/subject.ts'
+import type { RefusalCause, Wish } from '../policy/treatment.ts'
 import type { Conversation } from '../smtp/conversation.ts'
 import type { Decision, Message } from './decision.ts'
 
@@ -17,33 +28,72 @@ export interface Group {
   /** Name of the next hop in the configuration. */
   readonly nextHop: string
   readonly forwardPaths: readonly ForwardPath[]
-  /** The decision that stands for all of them. */
-  readonly decision: Decision
+  /** One for each forward-path; the first stands for all in what they have in common. */
+  readonly decisions: readonly [Decision, ...Decision[]]
 }
 
-/** Groups recipients; the order of the first of each group is kept. */
-export function group(decisions: readonly Decision[]): readonly Group[] {
-  const groups = new Map<
-    string,
-    { decision: Decision; nextHop: string; forwardPaths: ForwardPath[] }
-  >()
+/**
+ * Groups recipients; the order of the first of each group is kept.
+ *
+ * @param isVisible Whether the others may learn of a recipient: a RecipientInfo names its certificate.
+ */
+export function group(
+  decisions: readonly Decision[],
+  isVisible: (mailbox: Mailbox) => boolean,
+): readonly Group[] {
+  const groups = new Map<string, [Decision, ...Decision[]]>()
   for (const decision of decisions) {
-    const nextHop = nextHopOf(decision)
-    const key = JSON.stringify([nextHop, ...octetsDependOn(decision)])
+    const key = JSON.stringify([nextHopOf(decision), ...octetsDependOn(decision, isVisible)])
     const known = groups.get(key)
-    if (known) known.forwardPaths.push(decision.forwardPath)
-    else groups.set(key, { decision, nextHop, forwardPaths: [decision.forwardPath] })
+    if (known) known.push(decision)
+    else groups.set(key, [decision])
   }
-  return [...groups.values()]
+  return [...groups.values()].map(members => ({
+    nextHop: nextHopOf(members[0]),
+    forwardPaths: members.map(({ forwardPath }) => forwardPath),
+    decisions: members,
+  }))
+}
+
+/**
+ * Who stands in a destination field, for everybody to see (RFC 5322 §3.6.3). Where such a field cannot
+ * be read, nobody does: a copy too many harms less than a hidden recipient shown.
+ */
+export function visibleIn(section: HeaderSection): (mailbox: Mailbox) => boolean {
+  let named: ReadonlySet<string> | undefined
+  return mailbox => {
+    named ??= namedIn(section)
+    return named.has(mailbox.matchKey)
+  }
+}
+
+function namedIn(section: HeaderSection): ReadonlySet<string> {
+  const fields = DESTINATIONS.flatMap(name => section.all(name))
+  try {
+    return new Set(fields.flatMap(({ body }) => parseMailboxList(body).map(it => it.matchKey)))
+  } catch (error) {
+    if (error instanceof PosternError) return new Set()
+    throw error
+  }
 }
 
 /** Whatever makes the octets of one recipient differ from another's; the words of a reason do not. */
-function octetsDependOn({ treatment, wish }: Decision): readonly (string | undefined)[] {
+function octetsDependOn(
+  decision: Decision,
+  isVisible: (mailbox: Mailbox) => boolean,
+): readonly (string | boolean | undefined)[] {
+  const { treatment, wish, forwardPath } = decision
   switch (treatment.kind) {
     case 'sign':
       return [treatment.kind, treatment.signature, wish.removeFromSubject]
+    case 'encrypt': {
+      const { sign, signature } = treatment
+      const strength = strengthKey(choiceFor(decision))
+      const alone = isVisible(forwardPath.mailbox) ? undefined : forwardPath.mailbox.toString()
+      return [treatment.kind, sign, sign && signature, wish.removeFromSubject, strength, alone]
+    }
     case 'route':
-      return [treatment.kind, wish.rule]
+      return [treatment.kind, treatment.cause, wish.rule]
     case 'relay':
     case 'reject':
     case 'defer':
@@ -89,34 +139,75 @@ export function nextHopOf({ treatment, direction }: Decision): string {
  */
 export async function* octetsOf(
   message: Message,
-  { decision }: Group,
+  group: Group,
   conversation: Pick<Conversation, 'extensions'>,
   received: Buffer,
   now: Date,
 ): AsyncGenerator<Buffer, void, undefined> {
+  const [decision] = group.decisions
   yield received
-  if (decision.treatment.kind === 'sign') {
-    yield* signed(message, decision, now)
-    return
+  switch (decision.treatment.kind) {
+    case 'sign':
+      yield* signed(message, decision, now)
+      return
+    case 'encrypt':
+      yield* encrypted(message, group, now)
+      return
+    case 'route':
+      yield unmetField(decision.wish, decision.treatment.cause)
+      break
+    case 'relay':
+    case 'reject':
+    case 'defer':
+      break
   }
-  if (decision.treatment.kind === 'route') yield unmetField(decision)
   const asIs = conversation.extensions.eightBitMime || !message.content.shape.eightBit
   yield* asIs ? message.content.read() : sevenBit(message)
 }
 
-function signed(
-  { content, section }: Message,
-  decision: Decision,
-  now: Date,
-): AsyncIterable<Buffer> {
-  const { signer, treatment, facts, wish } = decision
-  if (signer === undefined || treatment.kind !== 'sign') throw new Error('nobody to sign')
-  const word = wish.removeFromSubject
-  return signMessage(content, section, signer, {
-    signature: treatment.signature,
-    signingTime: signingTimeFor(section.first('date')?.body, now),
-    subject: word === undefined ? undefined : subjectField(withoutWord(facts.subject, word)),
+function signed(message: Message, decision: Decision, now: Date): AsyncIterable<Buffer> {
+  const { signer, ...signing } = signingOf(message, decision, now)
+  const subject = subjectOf(decision)
+  return signMessage(message.content, message.section, signer, { ...signing, subject })
+}
+
+function encrypted(message: Message, { decisions }: Group, now: Date): AsyncIterable<Buffer> {
+  const [first] = decisions
+  const { treatment } = first
+  const sign = treatment.kind === 'encrypt' && treatment.sign
+  return envelopMessage(message.content, message.section, {
+    recipients: decisions.map(recipientKeyOf),
+    content: choiceFor(first).content,
+    sign: sign ? signingOf(message, first, now) : undefined,
+    subject: subjectOf(first),
   })
+}
+
+function signingOf({ section }: Message, { signer, wish }: Decision, now: Date) {
+  if (signer === undefined) throw new Error('nobody to sign')
+  const signingTime = signingTimeFor(section.first('date')?.body, now)
+  return { signer, signature: wish.signature, signingTime }
+}
+
+/** A Subject without the word that triggered the rule. */
+function subjectOf({ wish, facts }: Decision): Buffer | undefined {
+  const word = wish.removeFromSubject
+  return word === undefined ? undefined : subjectField(withoutWord(facts.subject, word))
+}
+
+function certificateOf({ found }: Decision): ValidCertificate<'encrypt'> {
+  if (found?.kind !== 'valid') throw new Error('nothing to encrypt to')
+  return found.certificate
+}
+
+/** Which algorithms a recipient gets. */
+export function choiceFor(decision: Decision): EncryptionChoice {
+  return encryptionFor(certificateOf(decision), decision.wish.profile)
+}
+
+function recipientKeyOf(decision: Decision): RecipientKey {
+  const { management, keyIdentification } = choiceFor(decision)
+  return { certificate: certificateOf(decision), management, keyIdentification }
 }
 
 /** The message for a next hop without 8BITMIME (RFC 6152 §3): converted, or not sent at all. */
@@ -133,6 +224,9 @@ async function* sevenBit({ content, section }: Message): AsyncGenerator<Buffer, 
 }
 
 /** What a next hop that takes over an unmet wish can act on. */
-function unmetField({ wish }: Decision): Buffer {
-  return Buffer.from(`X-Postern-Unmet: sign; rule=${JSON.stringify(wish.rule)}\r\n`)
+function unmetField({ rule }: Wish, cause: RefusalCause): Buffer {
+  const unmet = cause === 'no-signing-key' ? 'sign' : 'encrypt'
+  return Buffer.from(`X-Postern-Unmet: ${unmet}; rule=${JSON.stringify(rule)}\r\n`)
 }
+
+const DESTINATIONS = ['to', 'cc', 'resent-to', 'resent-cc'] as const

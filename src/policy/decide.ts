@@ -1,9 +1,9 @@
 /**
  * Policy: what is to be done with a mail object for one forward-path.
  *
- * Two pure steps, with the only slow thing, the search for a key, between them:
+ * Two pure steps, with the only slow things, the searches, between them:
  *
- *     facts ── decide ──▶ wish ── (identities) ──▶ finding ── conclude ──▶ treatment
+ *     facts ── decide ──▶ wish ── (identities, directory) ──▶ findings ── conclude ──▶ treatment
  *
  * No clock, no network, no log: the same arguments give the same treatment, today and in an audit.
  *
@@ -11,7 +11,15 @@
  */
 import type { Facts, MessageClass } from './facts.ts'
 import type { Ruleset } from './rule.ts'
-import type { Degree, RefusalCause, SignerFinding, Treatment, Wish } from './treatment.ts'
+import type {
+  CertificateFinding,
+  Degree,
+  Findings,
+  RefusalCause,
+  SignerFinding,
+  Treatment,
+  Wish,
+} from './treatment.ts'
 
 /**
  * The wish of the first rule whose conditions all hold, or `rules.otherwise` where none does.
@@ -25,39 +33,46 @@ export function decide(facts: Facts, rules: Ruleset): Wish {
 }
 
 /**
- * Joins what the organisation wishes with what the message is and how the search for its author's
- * identity ended.
+ * Joins what the organisation wishes with what the message is and how the searches ended.
  *
  * Never throws: a wish that cannot be met is a treatment too, and names the cause of the refusal.
- *
- * @param signer Asked for only where `asksForSigner` says so.
  */
 export function conclude(
   wish: Wish,
   classes: ReadonlySet<MessageClass>,
-  signer: SignerFinding,
+  { signer, certificate }: Findings,
 ): Treatment {
-  if (ENCRYPTION[wish.encrypt][isEncrypted(classes)] === 'otherwise')
-    return refusal(wish, 'encryption-not-available', NO_ENCRYPTION)
-  const untouchable = UNTOUCHABLE.find(({ name }) => classes.has(name))
-  if (untouchable) return { kind: 'relay', reason: untouchable.reason }
+  if (classes.has('encrypted')) return { kind: 'relay', reason: ENCRYPTED_ALREADY }
+  const step = asksForCertificate(wish, classes)
+    ? ENCRYPTION[wish.encrypt][certificate.kind]
+    : 'clear'
+  if (step === 'defer')
+    return { kind: 'defer', cause: 'certificate-search-failed', reason: whyNot(certificate) }
+  if (step === 'otherwise') return refusal(wish, 'no-certificate', whyNot(certificate))
 
-  switch (SIGNING[wish.sign][signer.kind]) {
-    case 'sign':
-      return { kind: 'sign', signature: wish.signature }
-    case 'otherwise':
-      return refusal(wish, 'no-signing-key', reasonOf(signer))
-    case 'relay':
-      return { kind: 'relay', reason: unsignedReason(wish, signer) }
-  }
+  const untouchable = UNTOUCHABLE.find(({ name }) => classes.has(name))
+  const signing = untouchable ? 'relay' : SIGNING[wish.sign][signer.kind]
+  if (signing === 'otherwise') return refusal(wish, 'no-signing-key', reasonOf(signer))
+  const { signature, profile } = wish
+  if (step === 'encrypt') return { kind: 'encrypt', sign: signing === 'sign', signature, profile }
+  if (signing === 'sign') return { kind: 'sign', signature }
+  const reason = untouchable?.reason ?? plainReason(wish, { signer, certificate })
+  return { kind: 'relay', reason }
+}
+
+/** Whether `conclude` will look at the finding of a signer, whatever that of a certificate is. */
+export function asksForSigner(wish: Wish, classes: ReadonlySet<MessageClass>): boolean {
+  if (wish.sign === 'never' || classes.has('encrypted')) return false
+  return !UNTOUCHABLE.some(({ name }) => classes.has(name))
 }
 
 /**
- * Whether `conclude` will look at the finding at all. Where it will not, nobody has to search, and any
- * finding may be handed in.
+ * Whether `conclude` will look at the finding of a certificate. What machines or OpenPGP have to read
+ * is encrypted only where a rule promises it.
  */
-export function asksForSigner(wish: Wish, classes: ReadonlySet<MessageClass>): boolean {
-  return conclude(wish, classes, FOUND).kind === 'sign'
+export function asksForCertificate(wish: Wish, classes: ReadonlySet<MessageClass>): boolean {
+  if (wish.encrypt === 'never' || classes.has('encrypted')) return false
+  return wish.encrypt === 'always' || !LEFT_ALONE.some(name => classes.has(name))
 }
 
 /**
@@ -77,29 +92,35 @@ export interface Explanation {
   readonly change: readonly string[]
 }
 
-/** Explains a treatment that `conclude` made of the same wish and the same finding. */
+/** Explains a treatment that `conclude` made of the same wish and the same findings. */
 export function explainTreatment(
   wish: Wish,
   classes: ReadonlySet<MessageClass>,
-  signer: SignerFinding,
-  treatment: Treatment = conclude(wish, classes, signer),
+  findings: Findings,
+  treatment: Treatment = conclude(wish, classes, findings),
 ): Explanation {
   return {
     action: actionOf(treatment),
-    reason: treatment.kind === 'sign' ? signedReason(wish, signer) : treatment.reason,
+    reason: 'reason' in treatment ? treatment.reason : doneReason(wish, findings, treatment),
     change: [...changesOf(wish, classes, treatment)],
   }
 }
 
 /**
- * Encryption, as long as Postern cannot encrypt. What a rule wants encrypted always must never go out
- * in clear: it is refused, unless it bears an encryption already.
+ * The whole rule of encryption on one screen. Two columns bear a reason:
+ *
+ * - `unknown` never becomes `clear` where encryption was wished. Whoever can silence a directory must
+ *   not switch encryption off by it.
+ * - `invalid` (expired, revoked, wrong key usage) counts as no certificate at all (RFC 8550 §4).
  */
 const ENCRYPTION = {
-  never: { yes: 'go on', no: 'go on' },
-  'when-possible': { yes: 'go on', no: 'go on' },
-  always: { yes: 'go on', no: 'otherwise' },
-} as const satisfies Record<Degree, Record<'yes' | 'no', 'go on' | 'otherwise'>>
+  never: { valid: 'clear', none: 'clear', invalid: 'clear', unknown: 'clear' },
+  'when-possible': { valid: 'encrypt', none: 'clear', invalid: 'clear', unknown: 'defer' },
+  always: { valid: 'encrypt', none: 'otherwise', invalid: 'otherwise', unknown: 'defer' },
+} as const satisfies Record<
+  Degree,
+  Record<CertificateFinding['kind'], 'clear' | 'encrypt' | 'otherwise' | 'defer'>
+>
 
 /** The whole rule of signing on one screen; `always` fails closed (the rule is a promise). */
 const SIGNING = {
@@ -111,20 +132,19 @@ const SIGNING = {
 /** What a signature around it would break, whatever a rule says; the first that fits gives the reason. */
 const UNTOUCHABLE: readonly { readonly name: MessageClass; readonly reason: string }[] = [
   { name: 'pgp', reason: 'it is an OpenPGP message already' },
-  { name: 'encrypted', reason: 'it is encrypted already' },
   { name: 'signed', reason: 'it is signed already' },
   { name: 'smime', reason: 'it is an S/MIME message already' },
   { name: 'report', reason: 'it is a report, and machines have to read it' },
 ]
 
-function isEncrypted(classes: ReadonlySet<MessageClass>): 'yes' | 'no' {
-  return classes.has('encrypted') ? 'yes' : 'no'
-}
+/** What `encrypt: when-possible` passes over. */
+const LEFT_ALONE: readonly MessageClass[] = ['pgp', 'report']
+const ENCRYPTED_ALREADY = 'it is encrypted already'
 
 function refusal(wish: Wish, cause: RefusalCause, reason: string): Treatment {
   const { otherwise } = wish
   return typeof otherwise === 'object'
-    ? { kind: 'route', nextHop: otherwise.route, reason }
+    ? { kind: 'route', nextHop: otherwise.route, cause, reason }
     : { kind: otherwise, cause, reason }
 }
 
@@ -132,17 +152,30 @@ function reasonOf(signer: SignerFinding): string {
   return signer.kind === 'found' ? `identity ${signer.identity}` : signer.reason
 }
 
-function unsignedReason(wish: Wish, signer: SignerFinding): string {
-  if (wish.sign === 'never')
-    return wish.rule === NO_RULE_NAME
-      ? 'no rule matches'
-      : `rule ${wish.rule} asks for no signature`
-  return `rule ${wish.rule} signs when possible, and ${reasonOf(signer)}`
+function whyNot(certificate: CertificateFinding): string {
+  return certificate.kind === 'valid'
+    ? `certificate ${certificate.certificate}`
+    : certificate.reason
 }
 
-function signedReason(wish: Wish, signer: SignerFinding): string {
-  const degree = wish.sign === 'always' ? 'signs always' : 'signs when possible'
-  return `rule ${wish.rule} ${degree}, with ${reasonOf(signer)}`
+/** Why a message that could have been treated passes as it came. */
+function plainReason(wish: Wish, { signer, certificate }: Findings): string {
+  if (wish.rule === NO_RULE_NAME) return 'no rule matches'
+  const reasons = []
+  if (wish.encrypt === 'when-possible' && certificate.kind !== 'valid')
+    reasons.push(`encrypts when possible, and ${certificate.reason}`)
+  if (wish.sign === 'when-possible') reasons.push(`signs when possible, and ${reasonOf(signer)}`)
+  return `rule ${wish.rule} ${reasons.join('; ') || 'asks for no signature'}`
+}
+
+/** Why a message was treated as it was. */
+function doneReason(wish: Wish, { signer, certificate }: Findings, treatment: Treatment): string {
+  const reasons = []
+  if (treatment.kind === 'encrypt')
+    reasons.push(`encrypts ${DEGREE[wish.encrypt]}, with ${whyNot(certificate)}`)
+  if (treatment.kind === 'sign' || (treatment.kind === 'encrypt' && treatment.sign))
+    reasons.push(`signs ${DEGREE[wish.sign]}, with ${reasonOf(signer)}`)
+  return `rule ${wish.rule} ${reasons.join('; ')}`
 }
 
 function actionOf(treatment: Treatment): string {
@@ -151,6 +184,10 @@ function actionOf(treatment: Treatment): string {
       return 'pass byte for byte'
     case 'sign':
       return `sign (${treatment.signature})`
+    case 'encrypt':
+      return treatment.sign
+        ? `sign, then encrypt (${treatment.profile})`
+        : `encrypt (${treatment.profile})`
     case 'reject':
       return 'refuse for good (550)'
     case 'defer':
@@ -166,21 +203,35 @@ function* changesOf(
   treatment: Treatment,
 ): Generator<string> {
   if (wish.rule === NO_RULE_NAME) yield 'a rule whose conditions hold would decide instead'
-  if (wish.encrypt === 'always' && isEncrypted(classes) === 'no') {
+  if (classes.has('encrypted')) return
+  yield* encryptionChanges(wish, classes, treatment)
+  if (!UNTOUCHABLE.some(({ name }) => classes.has(name))) yield* signingChanges(wish, treatment)
+}
+
+function* encryptionChanges(
+  wish: Wish,
+  classes: ReadonlySet<MessageClass>,
+  treatment: Treatment,
+): Generator<string> {
+  if (!asksForCertificate(wish, classes)) return
+  if (treatment.kind === 'encrypt') {
     yield `with encrypt: never in rule ${wish.rule} it would go out in clear`
-    yield 'encrypted by its author, it would pass byte for byte'
     return
   }
-  if (UNTOUCHABLE.some(({ name }) => classes.has(name))) return
-  if (treatment.kind === 'sign')
-    yield `with sign: never in rule ${wish.rule} it would pass unsigned`
+  yield 'with a certificate of the recipient that can be used it would be encrypted'
+  if (wish.encrypt === 'always')
+    yield `with encrypt: never in rule ${wish.rule} it would go out in clear`
+}
+
+function* signingChanges(wish: Wish, treatment: Treatment): Generator<string> {
+  const signed = treatment.kind === 'sign' || (treatment.kind === 'encrypt' && treatment.sign)
+  if (signed) yield `with sign: never in rule ${wish.rule} it would not be signed`
   else if (wish.sign !== 'never') yield 'with a usable identity for its author it would be signed'
   else if (wish.rule !== NO_RULE_NAME)
     yield `with sign: when-possible or always in rule ${wish.rule} it could be signed`
-  if (wish.sign === 'always' && treatment.kind !== 'sign')
+  if (wish.sign === 'always' && !signed)
     yield `with sign: when-possible in rule ${wish.rule} it would pass unsigned`
 }
 
-const NO_ENCRYPTION = 'the rule asks for encryption, which this release does not offer'
+const DEGREE = { never: 'never', 'when-possible': 'when possible', always: 'always' } as const
 const NO_RULE_NAME = '(no rule)'
-const FOUND: SignerFinding = { kind: 'found', identity: '' }

@@ -14,7 +14,7 @@ import {
   rememberLast,
   type TextTest,
 } from './pattern.ts'
-import type { Degree, Otherwise, SignatureFormat, Wish } from './treatment.ts'
+import type { Degree, EncryptionProfile, Otherwise, SignatureFormat, Wish } from './treatment.ts'
 
 /** A rule as it stands in the configuration, checked and with its defaults filled in. */
 export interface RuleSpec {
@@ -53,6 +53,7 @@ export interface WishSpec {
   readonly sign: Degree
   readonly encrypt: Degree
   readonly signature: SignatureFormat
+  readonly profile: EncryptionProfile
   readonly otherwise: Otherwise
 }
 
@@ -72,6 +73,8 @@ export interface Ruleset {
   readonly otherwise: Wish
   /** Whether a rule asks for a class that shows only in the parts of a message. */
   readonly needsStructure: boolean
+  /** Whether a rule wishes encryption, so that certificates may be asked for early. */
+  readonly mayEncrypt: boolean
   /** Lower-case names of the fields that rules ask for. */
   readonly fieldNames: ReadonlySet<string>
 }
@@ -81,6 +84,7 @@ export function compileRules(specs: readonly RuleSpec[]): Ruleset {
   return {
     inOrder: specs.map(compileRule),
     otherwise: NO_RULE,
+    mayEncrypt: specs.some(spec => spec.wish.encrypt !== 'never'),
     needsStructure: specs.some(spec => spec.when.class?.includes('calendar')),
     fieldNames: new Set(
       specs.flatMap(spec => Object.keys(spec.when.header ?? {}).map(name => name.toLowerCase())),
@@ -167,5 +171,6 @@ const NO_RULE: Wish = {
   sign: 'never',
   encrypt: 'never',
   signature: 'clear',
+  profile: 'compatible',
   otherwise: 'reject',
 }

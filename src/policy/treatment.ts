@@ -10,6 +10,12 @@ export type Degree = 'never' | 'when-possible' | 'always'
 /** How a signature is carried: as multipart/signed or as one opaque body (RFC 8551 §3.5). */
 export type SignatureFormat = 'clear' | 'opaque'
 
+/**
+ * Which algorithms a rule encrypts with: what nearly every client opens, what is best today, or what
+ * the German energy market asks for.
+ */
+export type EncryptionProfile = 'compatible' | 'modern' | 'edi-energy'
+
 /** What to do where an `always` cannot be met. */
 export type Otherwise = 'reject' | 'defer' | { readonly route: string }
 
@@ -20,6 +26,7 @@ export interface Wish {
   readonly sign: Degree
   readonly encrypt: Degree
   readonly signature: SignatureFormat
+  readonly profile: EncryptionProfile
   readonly otherwise: Otherwise
   /**
    * The word of the rule's `subject` condition that matched, as it stands in the configuration. It is
@@ -37,13 +44,41 @@ export type SignerFinding =
   /** There is one, but it may not sign: expired, not yet valid, wrong usage. */
   | { readonly kind: 'unusable'; readonly reason: string }
 
+/** How the search for a certificate of the recipient ended. */
+export type CertificateFinding =
+  | { readonly kind: 'valid'; readonly certificate: string; readonly source: string }
+  /** Every source answered, and none knows of any. */
+  | { readonly kind: 'none'; readonly reason: string }
+  /** There is one, but it may not be used: counts as none (RFC 8550 §4). */
+  | { readonly kind: 'invalid'; readonly reason: string }
+  /** Somebody who has to be heard did not answer. Never counts as none. */
+  | { readonly kind: 'unknown'; readonly reason: string }
+
+/** How both searches ended. What `conclude` does not ask for may be anything. */
+export interface Findings {
+  readonly signer: SignerFinding
+  readonly certificate: CertificateFinding
+}
+
 /** What becomes of the mail object for one forward-path. */
 export type Treatment =
   /** Passes byte for byte. `reason` in words for the trace. */
   | { readonly kind: 'relay'; readonly reason: string }
   | { readonly kind: 'sign'; readonly signature: SignatureFormat }
+  /** Encrypted to the recipient alone; signed first where `sign` says so. */
+  | {
+      readonly kind: 'encrypt'
+      readonly sign: boolean
+      readonly signature: SignatureFormat
+      readonly profile: EncryptionProfile
+    }
   | { readonly kind: 'reject' | 'defer'; readonly cause: RefusalCause; readonly reason: string }
-  | { readonly kind: 'route'; readonly nextHop: string; readonly reason: string }
+  | {
+      readonly kind: 'route'
+      readonly nextHop: string
+      readonly cause: RefusalCause
+      readonly reason: string
+    }
 
 /** Why a wish could not be met; each has its reply in the table of replies. */
-export type RefusalCause = 'no-signing-key' | 'encryption-not-available'
+export type RefusalCause = 'no-signing-key' | 'no-certificate' | 'certificate-search-failed'

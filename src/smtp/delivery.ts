@@ -147,5 +147,5 @@ function cancelled(error: unknown): Delivery {
   return { kind: 'cancelled', reply: reply('internal-error'), fault: error }
 }
 
-/** Nobody hears this reply; the client comes again. */
-const CLIENT_LOST = new PosternError('ERR_CLIENT_LOST', 'transient', 'the client is gone')
+/** Why what was begun for a client is given up where the client is gone: nobody hears the reply. */
+export const CLIENT_LOST = new PosternError('ERR_CLIENT_LOST', 'transient', 'the client is gone')

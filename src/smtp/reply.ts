@@ -161,6 +161,12 @@ export const REPLIES = {
   'no-signing-key': entry(550, '5.7.5', 'the author has no usable signing key here'),
   /** `sign: always, otherwise: defer`: as above, and the client keeps the message meanwhile. */
   'no-signing-key-yet': entry(451, '4.7.5', 'the author has no usable signing key here yet'),
+  /** `encrypt: always, otherwise: reject`: add the certificate, or change the rule (RFC 7372 class 5.7). */
+  'no-certificate': entry(550, '5.7.5', 'the recipient has no usable certificate here'),
+  /** `encrypt: always, otherwise: defer`: as above, and the client keeps the message meanwhile. */
+  'no-certificate-yet': entry(451, '4.7.5', 'the recipient has no usable certificate here yet'),
+  /** A directory is silent: nothing goes out in clear on its account, and the client tries again. */
+  'certificate-unknown': entry(451, '4.4.3', 'certificates cannot be looked up now, try later'),
   'signing-failed': entry(451, '4.7.5', 'the message could not be signed now'),
   'refused-by-policy': entry(550, '5.7.1', 'message refused by policy'),
   'deferred-by-policy': entry(451, '4.7.1', 'message deferred by policy'),

@@ -68,6 +68,7 @@ describe('defaults', () => {
         outbound: { ...HOP, host: 'out.example.test' },
       },
       identities: [],
+      trust: { anchors: [], revocation: 'off' },
       rules: [],
       limits: {
         message: 52_428_800,
@@ -98,7 +99,13 @@ describe('defaults', () => {
       {
         name: 'r',
         when: {},
-        wish: { sign: 'never', encrypt: 'never', signature: 'clear', otherwise: 'reject' },
+        wish: {
+          sign: 'never',
+          encrypt: 'never',
+          signature: 'clear',
+          profile: 'compatible',
+          otherwise: 'reject',
+        },
       },
     ])
   })
@@ -377,13 +384,14 @@ describe('options side by side', () => {
     ],
     [{ auth: '{ users: [{ user: u, password: p }] }' }, 'auth.users: cannot log in'],
     [then('{ sign: when-possible }'), 'rules[0].then.sign: "when-possible" is never possible'],
-    [then('{ encrypt: when-possible }'), 'rules[0].then.encrypt: "when-possible" is not acted on'],
-    [then('{ encrypt: always }'), 'rules[0].then.encrypt: "always" is not acted on'],
+    [then('{ encrypt: always }'), 'rules[0].then.encrypt: "always" has no source of certificates'],
+    [
+      { ...then('{ encrypt: when-possible }'), certificates: '[{ harvested: {} }]' },
+      'rules[0].then.encrypt: "when-possible" has nobody to believe',
+    ],
     [then('{ decrypt: when-possible }'), 'rules[0].then.decrypt: "when-possible" is not acted on'],
     [then('{ verify: stamp }'), 'rules[0].then.verify: "stamp" is not acted on'],
     [{ admin: '{ address: 192.0.2.1, port: 80 }' }, 'admin.address: "192.0.2.1" can be reached'],
-    [{ certificates: '[{ harvested: {} }]' }, 'certificates: is not acted on in this release'],
-    [{ trust: '{ anchors: [trust/] }' }, 'trust: is not acted on in this release'],
     [{ limits: '{ connections: 10 }' }, 'limits.connectionsPerAddress: is more than'],
   ])('%j is a warning', async (part, message) => {
     const { faults, warnings } = await told(part)

@@ -321,6 +321,20 @@ describe('a client that goes away', () => {
     expect(sinks.outbound.messages).toHaveLength(0)
   })
 
+  test('while it waits for a connection to the next hop: that is no fault of ours', async () => {
+    const { port, sinks, told } = await house({ nextHop: { connections: 1, waitMs: 10_000 } })
+    const first = await client(port)
+    await first.say('MAIL FROM:<alice@example.test>')
+    expect((await first.say('RCPT TO:<bob@partner.test>')).code).toBe(250)
+    const gone = await client(port)
+    gone.write('MAIL FROM:<alice@example.test>\r\nRCPT TO:<eve@partner.test>\r\n')
+    await gone.reply()
+    gone.close()
+    await settled(() => told('session-end').length === 1)
+    expect(told('internal-error')).toEqual([])
+    expect(sinks.outbound.connections[0]!.commands.join()).not.toMatch(/eve@/)
+  })
+
   test('a slow one does not hold the connection to the next hop', async () => {
     const { port, sinks } = await house({ nextHop: { connections: 1, waitMs: 10_000 } })
     const slow = await client(port)

@@ -7,6 +7,7 @@
  */
 import { BlockList } from 'node:net'
 import { Writable } from 'node:stream'
+import type { Directory } from '../../src/certstore/directory.ts'
 import type { Identities } from '../../src/certstore/identities.ts'
 import { createGateway, type Parts } from '../../src/gateway/gateway.ts'
 import { createLog, visible } from '../../src/log.ts'
@@ -27,6 +28,8 @@ export interface HouseSettings {
   readonly relayFrom?: readonly string[]
   readonly listener?: Partial<ListenerSettings>
   readonly nextHop?: Partial<NextHopSettings>
+  /** Default: one that answers and knows nobody. */
+  readonly directory?: Directory
 }
 
 /** A next hop by its name in the configuration. */
@@ -78,6 +81,7 @@ export async function startHouse(settings: HouseSettings): Promise<TestHouse> {
     domains: new Set(['example.test']),
     rules: compileRules(settings.rules ?? []),
     identities: settings.identities,
+    directory: settings.directory ?? NO_DIRECTORY,
     nextHops,
     ledger,
     mayRelay: relayTest(settings.relayFrom ?? ['127.0.0.1']),
@@ -120,13 +124,13 @@ export async function startHouse(settings: HouseSettings): Promise<TestHouse> {
 export function rule(
   name: string,
   sign: Degree,
-  options: { recipient?: string; otherwise?: Otherwise } = {},
+  options: { recipient?: string; otherwise?: Otherwise; encrypt?: Degree } = {},
 ): RuleSpec {
-  const { recipient, otherwise = 'reject' } = options
+  const { recipient, otherwise = 'reject', encrypt = 'never' } = options
   return {
     name,
     when: recipient === undefined ? { direction: ['outbound'] } : { recipient: [recipient] },
-    wish: { sign, encrypt: 'never', signature: 'clear', otherwise },
+    wish: { sign, encrypt, signature: 'clear', profile: 'compatible', otherwise },
   }
 }
 
@@ -144,4 +148,9 @@ function linesInto(lines: string[]): Writable {
       done()
     },
   })
+}
+
+const NO_DIRECTORY: Directory = {
+  search: async () => ({ kind: 'none', reason: 'no source knows anybody', considered: [] }),
+  close() {},
 }

@@ -1,10 +1,22 @@
 /** Every cell of the tables of decide.ts, written as a manual would show them. @module */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { asksForSigner, conclude, decide, explainTreatment } from '../../src/policy/decide.ts'
+import {
+  asksForCertificate,
+  asksForSigner,
+  conclude as concludeFrom,
+  decide,
+  explainTreatment as explainFrom,
+} from '../../src/policy/decide.ts'
 import { MESSAGE_CLASSES, type MessageClass } from '../../src/policy/facts.ts'
 import { compileRules, type RuleSpec } from '../../src/policy/rule.ts'
-import type { Degree, Otherwise, SignerFinding, Wish } from '../../src/policy/treatment.ts'
+import type {
+  CertificateFinding,
+  Degree,
+  Otherwise,
+  SignerFinding,
+  Wish,
+} from '../../src/policy/treatment.ts'
 import { facts, rule } from './samples.ts'
 
 const DEGREES: readonly Degree[] = ['never', 'when-possible', 'always']
@@ -13,11 +25,31 @@ const SIGNERS: readonly SignerFinding[] = [
   { kind: 'none', reason: 'no identity bears ann@example.test' },
   { kind: 'unusable', reason: 'the certificate of ann@example.test has expired' },
 ]
+const CERTIFICATES: readonly CertificateFinding[] = [
+  { kind: 'valid', certificate: 'CN=Bob', source: 'files' },
+  { kind: 'none', reason: 'no source knows bob@partner.test' },
+  { kind: 'invalid', reason: 'the certificate of bob@partner.test has expired' },
+  { kind: 'unknown', reason: 'ldap did not answer' },
+]
+const [VALID, NO_CERTIFICATE] = CERTIFICATES as [CertificateFinding, CertificateFinding]
+const conclude = (
+  wish: Wish,
+  classes: ReadonlySet<MessageClass>,
+  signer: SignerFinding,
+  certificate: CertificateFinding = NO_CERTIFICATE,
+) => concludeFrom(wish, classes, { signer, certificate })
+const explainTreatment = (
+  wish: Wish,
+  classes: ReadonlySet<MessageClass>,
+  signer: SignerFinding,
+  certificate: CertificateFinding = NO_CERTIFICATE,
+) => explainFrom(wish, classes, { signer, certificate })
 const wish = (part: Partial<Wish>): Wish => ({
   rule: 'r',
   sign: 'never',
   encrypt: 'never',
   signature: 'clear',
+  profile: 'compatible',
   otherwise: 'reject',
   ...part,
 })
@@ -50,7 +82,7 @@ describe('conclude: signing', () => {
   test.each([
     ['reject', { kind: 'reject', cause: 'no-signing-key' }],
     ['defer', { kind: 'defer', cause: 'no-signing-key' }],
-    [{ route: 'portal' }, { kind: 'route', nextHop: 'portal' }],
+    [{ route: 'portal' }, { kind: 'route', nextHop: 'portal', cause: 'no-signing-key' }],
   ] as const)('always that cannot be met, otherwise %j', (otherwise, expected) => {
     const treatment = conclude(wish({ sign: 'always', otherwise }), none, SIGNERS[2]!)
     expect(treatment).toEqual({ ...expected, reason: expect.stringContaining('has expired') })
@@ -76,18 +108,54 @@ describe('conclude: what must not be touched', () => {
   })
 })
 
-describe('conclude: encryption, as long as there is none', () => {
+describe('conclude: encryption', () => {
   test.each([
-    ['never', 'clear', 'sign'],
-    ['never', 'encrypted', 'relay'],
-    ['when-possible', 'clear', 'sign'],
-    ['when-possible', 'encrypted', 'relay'],
-    ['always', 'clear', 'reject'],
-    ['always', 'encrypted', 'relay'],
-  ] as const)('encrypt %s, the message %s: %s', (encrypt, state, outcome) => {
-    const classes = new Set<MessageClass>(state === 'encrypted' ? ['encrypted'] : [])
-    const treatment = conclude(wish({ sign: 'always', encrypt }), classes, SIGNERS[0]!)
-    expect(treatment.kind).toBe(outcome)
+    ['never', 'valid', 'relay'],
+    ['never', 'none', 'relay'],
+    ['never', 'invalid', 'relay'],
+    ['never', 'unknown', 'relay'],
+    ['when-possible', 'valid', 'encrypt'],
+    ['when-possible', 'none', 'relay'],
+    ['when-possible', 'invalid', 'relay'],
+    ['when-possible', 'unknown', 'defer'],
+    ['always', 'valid', 'encrypt'],
+    ['always', 'none', 'reject'],
+    ['always', 'invalid', 'reject'],
+    ['always', 'unknown', 'defer'],
+  ] as const)('encrypt %s, certificate %s: %s', (encrypt, kind, outcome) => {
+    const certificate = CERTIFICATES.find(finding => finding.kind === kind)!
+    expect(conclude(wish({ encrypt }), none, SIGNERS[1]!, certificate).kind).toBe(outcome)
+  })
+
+  test.each([
+    ['never', 'found', { kind: 'encrypt', sign: false }],
+    ['when-possible', 'found', { kind: 'encrypt', sign: true }],
+    ['when-possible', 'unusable', { kind: 'encrypt', sign: false }],
+    ['always', 'found', { kind: 'encrypt', sign: true }],
+    ['always', 'none', { kind: 'reject', cause: 'no-signing-key' }],
+  ] as const)('encrypted, sign %s, identity %s', (sign, kind, outcome) => {
+    const signer = SIGNERS.find(finding => finding.kind === kind)!
+    const treatment = conclude(wish({ sign, encrypt: 'always' }), none, signer, VALID)
+    expect(treatment).toMatchObject(outcome)
+  })
+
+  test.each(['signed', 'smime', 'pgp', 'report'] as const)(
+    '%s is encrypted where it is promised, and not signed again',
+    name => {
+      const wanted = wish({ sign: 'always', encrypt: 'always' })
+      const treatment = conclude(wanted, new Set([name]), SIGNERS[0]!, VALID)
+      expect(treatment).toMatchObject({ kind: 'encrypt', sign: false })
+    },
+  )
+
+  test.each(['pgp', 'report'] as const)('%s is left alone where it is only wished', name => {
+    const wanted = wish({ encrypt: 'when-possible' })
+    expect(conclude(wanted, new Set([name]), SIGNERS[0]!, VALID).kind).toBe('relay')
+  })
+
+  test('what is encrypted already passes', () => {
+    const wanted = wish({ sign: 'always', encrypt: 'always' })
+    expect(conclude(wanted, new Set(['encrypted']), SIGNERS[1]!).kind).toBe('relay')
   })
 
   test('B69 encrypt always never leads to a message in clear, whatever else is so', () => {
@@ -96,27 +164,39 @@ describe('conclude: encryption, as long as there is none', () => {
         fc.constantFrom(...DEGREES),
         fc.constantFrom<Otherwise>('reject', 'defer', { route: 'portal' }),
         fc.constantFrom(...SIGNERS),
+        fc.constantFrom(...CERTIFICATES),
         fc.uniqueArray(fc.constantFrom(...MESSAGE_CLASSES)),
-        (sign, otherwise, signer, names) => {
+        (sign, otherwise, signer, certificate, names) => {
           const classes = new Set(names)
-          const { kind } = conclude(wish({ sign, encrypt: 'always', otherwise }), classes, signer)
-          const allowed = classes.has('encrypted') ? ['relay'] : ['reject', 'defer', 'route']
-          expect(allowed).toContain(kind)
+          const wanted = wish({ sign, encrypt: 'always', otherwise })
+          const { kind } = conclude(wanted, classes, signer, certificate)
+          const closed = ['encrypt', 'reject', 'defer', 'route']
+          expect(classes.has('encrypted') ? ['relay'] : closed).toContain(kind)
         },
       ),
     )
   })
 
-  test('a refusal for want of encryption has its own cause', () => {
+  test('B69 a silent directory never leads to a message in clear where encryption was wished', () => {
+    for (const encrypt of ['when-possible', 'always'] as const)
+      for (const otherwise of ['reject', 'defer', { route: 'portal' }] as const)
+        expect(conclude(wish({ encrypt, otherwise }), none, SIGNERS[0]!, CERTIFICATES[3])).toEqual({
+          kind: 'defer',
+          cause: 'certificate-search-failed',
+          reason: 'ldap did not answer',
+        })
+  })
+
+  test('a refusal for want of a certificate has its own cause', () => {
     expect(conclude(wish({ encrypt: 'always', otherwise: 'defer' }), none, SIGNERS[0]!)).toEqual({
       kind: 'defer',
-      cause: 'encryption-not-available',
-      reason: expect.stringContaining('encryption'),
+      cause: 'no-certificate',
+      reason: 'no source knows bob@partner.test',
     })
   })
 })
 
-test('asksForSigner is true exactly where the finding makes a difference', () => {
+test('asksForSigner and asksForCertificate are true wherever the finding makes a difference', () => {
   fc.assert(
     fc.property(
       fc.constantFrom(...DEGREES),
@@ -124,8 +204,14 @@ test('asksForSigner is true exactly where the finding makes a difference', () =>
       fc.uniqueArray(fc.constantFrom(...MESSAGE_CLASSES)),
       (sign, encrypt, names) => {
         const classes = new Set(names)
-        const kinds = SIGNERS.map(signer => conclude(wish({ sign, encrypt }), classes, signer).kind)
-        expect(asksForSigner(wish({ sign, encrypt }), classes)).toBe(new Set(kinds).size > 1)
+        const wanted = wish({ sign, encrypt })
+        const outcome = (signer: SignerFinding, certificate: CertificateFinding) =>
+          JSON.stringify({ ...conclude(wanted, classes, signer, certificate), reason: undefined })
+        const differs = (outcomes: readonly string[]) => new Set(outcomes).size > 1
+        const bySigner = CERTIFICATES.some(it => differs(SIGNERS.map(one => outcome(one, it))))
+        const byCertificate = SIGNERS.some(it => differs(CERTIFICATES.map(one => outcome(it, one))))
+        expect(asksForSigner(wanted, classes)).toBe(bySigner)
+        expect(asksForCertificate(wanted, classes)).toBe(byCertificate)
       },
     ),
   )
@@ -136,7 +222,7 @@ describe('explainTreatment', () => {
     expect(explainTreatment(wish({ sign: 'always' }), none, SIGNERS[0]!)).toEqual({
       action: 'sign (clear)',
       reason: 'rule r signs always, with identity ann@example.test',
-      change: ['with sign: never in rule r it would pass unsigned'],
+      change: ['with sign: never in rule r it would not be signed'],
     })
   })
 
@@ -157,17 +243,31 @@ describe('explainTreatment', () => {
     expect(explanation.change).toEqual(['a rule whose conditions hold would decide instead'])
   })
 
+  test('an encryption names the certificate', () => {
+    const explanation = explainTreatment(wish({ encrypt: 'always' }), none, SIGNERS[1]!, VALID)
+    expect(explanation).toEqual({
+      action: 'encrypt (compatible)',
+      reason: 'rule r encrypts always, with certificate CN=Bob',
+      change: [
+        'with encrypt: never in rule r it would go out in clear',
+        'with sign: when-possible or always in rule r it could be signed',
+      ],
+    })
+  })
+
   test('every treatment has a reason, and only the untouchable nothing that would change it', () => {
     for (const sign of DEGREES)
       for (const encrypt of DEGREES)
         for (const signer of SIGNERS)
-          for (const name of [undefined, ...MESSAGE_CLASSES]) {
-            const classes = new Set(name ? [name] : [])
-            const explanation = explainTreatment(wish({ sign, encrypt }), classes, signer)
-            expect(explanation.reason).not.toBe('')
-            const relayed = /^it is /.test(explanation.reason)
-            expect(explanation.change.length > 0).toBe(!relayed)
-          }
+          for (const certificate of CERTIFICATES)
+            for (const name of [undefined, ...MESSAGE_CLASSES]) {
+              const classes = new Set(name ? [name] : [])
+              const wanted = wish({ sign, encrypt })
+              const explanation = explainTreatment(wanted, classes, signer, certificate)
+              expect(explanation.reason).not.toBe('')
+              if (!/^it is /.test(explanation.reason))
+                expect(explanation.change.length).toBeGreaterThan(0)
+            }
   })
 })
 
@@ -189,6 +289,7 @@ describe('decide', () => {
       sign: 'never',
       encrypt: 'never',
       signature: 'clear',
+      profile: 'compatible',
       otherwise: 'reject',
     })
   })

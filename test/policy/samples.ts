@@ -28,6 +28,7 @@ export function rule(name: string, when: ConditionSpec, wish: Partial<WishSpec> 
       sign: 'when-possible',
       encrypt: 'never',
       signature: 'clear',
+      profile: 'compatible',
       otherwise: 'reject',
       ...wish,
     },

@@ -72,11 +72,18 @@ export class FilesResolver implements CertificateResolver {
 
   /** Everything that is there for a mailbox, as of now: what was dropped in a moment ago counts. */
   async find(mailbox: Mailbox, signal: AbortSignal): Promise<readonly Found[]> {
-    if (this.#closed || signal.aborted) throw this.#silence(signal.reason)
-    await this.#refresh()
-    if (this.#failure) throw this.#silence(this.#failure)
+    await this.#ready(signal)
     const found = this.#index.byKey.get(mailbox.matchKey) ?? []
     return found.map(certificate => ({ certificate, source: this.name, via: 'address' as const }))
+  }
+
+  /**
+   * Every certificate that is no authority's, whatever addresses it bears.
+   * @throws {CertificateSourceUnavailable} as `find` does.
+   */
+  async everything(signal: AbortSignal): Promise<readonly Certificate[]> {
+    await this.#ready(signal)
+    return this.#index.others
   }
 
   *intermediates(): Iterable<Certificate> {
@@ -99,6 +106,12 @@ export class FilesResolver implements CertificateResolver {
     this.#closed = true
     this.#watcher?.close()
     this.#watcher = undefined
+  }
+
+  async #ready(signal: AbortSignal): Promise<void> {
+    if (this.#closed || signal.aborted) throw this.#silence(signal.reason)
+    await this.#refresh()
+    if (this.#failure) throw this.#silence(this.#failure)
   }
 
   /** A change that we were told of is waited for; a look at the dates goes on behind the answer. */
@@ -181,6 +194,7 @@ interface KnownFile {
 interface Index {
   readonly byKey: ReadonlyMap<string, readonly Certificate[]>
   readonly authorities: readonly Certificate[]
+  readonly others: readonly Certificate[]
 }
 
 async function pathsOf(path: string): Promise<string[]> {
@@ -243,6 +257,7 @@ function isSame(one: ReadonlyMap<string, KnownFile>, other: ReadonlyMap<string, 
 function indexOf(files: Iterable<KnownFile>): Index {
   const byKey = new Map<string, Certificate[]>()
   const authorities: Certificate[] = []
+  const others: Certificate[] = []
   const seen = new Set<string>()
   for (const { certificates } of files)
     for (const certificate of certificates) {
@@ -250,13 +265,14 @@ function indexOf(files: Iterable<KnownFile>): Index {
       if (seen.has(fingerprint)) continue
       seen.add(fingerprint)
       if (certificate.isCertificateAuthority) authorities.push(certificate)
+      else others.push(certificate)
       for (const key of new Set(mailboxKeys(certificate))) {
-        const others = byKey.get(key)
-        if (others) others.push(certificate)
+        const known = byKey.get(key)
+        if (known) known.push(certificate)
         else byKey.set(key, [certificate])
       }
     }
-  return { byKey, authorities }
+  return { byKey, authorities, others }
 }
 
 const EXTENSIONS: ReadonlySet<string> = new Set([
@@ -273,4 +289,4 @@ const MAX_OCTETS = 32 * 1024 * 1024
 const LANES = 4
 /** Faults of one file in one line of the log. */
 const MAX_TOLD = 20
-const EMPTY_INDEX: Index = { byKey: new Map(), authorities: [] }
+const EMPTY_INDEX: Index = { byKey: new Map(), authorities: [], others: [] }

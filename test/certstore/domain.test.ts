@@ -1,0 +1,55 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { openDomain } from '../../src/certstore/domain.ts'
+import { openFiles } from '../../src/certstore/files.ts'
+import { askInOrder, CertificateSourceUnavailable } from '../../src/certstore/resolver.ts'
+import { box, ca, certsOnly, NEVER, person, temporaryFolder } from './people.ts'
+
+async function house() {
+  const folder = await temporaryFolder()
+  const gateway = await person('gateway@partner.test')
+  const file = join(folder, 'partner.p7b')
+  await writeFile(file, certsOnly(gateway.der, (await ca()).der))
+  const domain = openDomain({ domain: 'partner.test', files: file })
+  const people = openFiles({ files: folder })
+  onTestFinished(() => {
+    domain.close?.()
+    people.close()
+  })
+  return { folder, domain, people }
+}
+
+test("field 14: one certificate for everybody of a domain, not for those below it, not the authority's", async () => {
+  const { domain } = await house()
+  expect(await domain.find(box('Ann@PARTNER.test'), NEVER)).toMatchObject([
+    {
+      source: 'domain:partner.test',
+      via: 'domain',
+      certificate: { addresses: ['gateway@partner.test'] },
+    },
+  ])
+  expect(await domain.find(box('ann@sub.partner.test'), NEVER)).toEqual([])
+  expect(await domain.find(box('ann@example.test'), NEVER)).toEqual([])
+  expect([...domain.intermediates!()]).toHaveLength(1)
+})
+
+test("field 14: a person's own is preferred, wherever it stands", async () => {
+  const { folder, domain, people } = await house()
+  await writeFile(join(folder, 'ann.cer'), (await person('ann@partner.test')).der)
+  const both = askInOrder([domain, people])
+  const found = await both.find(box('ann@partner.test'), NEVER)
+  expect(found.map(({ via }) => via)).toEqual(['domain', 'address'])
+  expect(await both.find(box('bob@partner.test'), NEVER)).toMatchObject([{ via: 'domain' }])
+})
+
+test('a file that is not there is silence for this domain, and says nothing of others', async () => {
+  const domain = openDomain({
+    domain: 'partner.test',
+    files: join(await temporaryFolder(), 'x.pem'),
+  })
+  await expect(domain.find(box('ann@partner.test'), NEVER)).rejects.toThrow(
+    CertificateSourceUnavailable,
+  )
+  expect(await domain.find(box('ann@example.test'), NEVER)).toEqual([])
+})

@@ -5,6 +5,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { integer, octetString, oid, sequence, tlv } from '../../src/crypto/asn1/der-writer.ts'
 import { requireNamedCurve } from '../../src/crypto/cms/recipient-info.ts'
@@ -185,6 +186,22 @@ function outcomeOf(vector: Vector, secret: Buffer | undefined): string {
   if (!secret) return `${vector.result}: refused`
   return `${vector.result}: ${secret.equals(hex(vector, 'shared')) ? 'right' : `wrong ${vector.tcId}`}`
 }
+
+test.each([
+  ['P-384', true],
+  ['brainpoolP256r1', true],
+  ['P-256', false],
+] as const)('%s goes to the thread pool: %s', async (namedCurve, isPooled) => {
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve })
+  const management = keyManagementFor(publicKey, 'rsa-pkcs1')
+  let agreed = false
+  const agreement = agree(publicKey, management as KeyAgreement).then(() => {
+    agreed = true
+  })
+  await setImmediate()
+  expect(agreed).toBe(!isPooled)
+  await agreement
+})
 
 /** The secret, or undefined where anything on the way refuses; other errors are bugs. */
 async function secretOf(privateKey: () => KeyObject, spki: Buffer): Promise<Buffer | undefined> {

@@ -2,6 +2,7 @@
  * EnvelopedData and AuthEnvelopedData: every cell of ciphers and key managements, opened by a reader that
  * shares nothing with the writer.
  */
+import { generateKeyPairSync } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
@@ -205,6 +206,17 @@ describe('attacks', () => {
     }) as ValidCertificate<'encrypt'>
     const to = { certificate, management: keyOf(people.of('p-256')).management }
     const made = gather(envelopedContent(each([ENTITY]), [to], CBC))
+    await expect(made).rejects.toMatchObject({ code: 'ERR_KEY_TYPE' })
+  })
+
+  test('B12 a key that would not keep a secret is refused, whoever brings it', async () => {
+    const sound = keyOf(people.of('p-256'))
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'secp256k1' })
+    const certificate = Object.create(sound.certificate, {
+      publicKey: { value: publicKey },
+      fingerprint: { value: 'another' },
+    }) as ValidCertificate<'encrypt'>
+    const made = gather(envelopedContent(each([ENTITY]), [{ ...sound, certificate }], CBC))
     await expect(made).rejects.toMatchObject({ code: 'ERR_KEY_TYPE' })
   })
 

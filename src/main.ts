@@ -34,6 +34,10 @@ const VERBS: Readonly<Record<string, { readonly about: string; load(): Promise<V
       return argv => check(argv, process.stdout)
     },
   },
+  cert: {
+    about: 'tell whose certificate would be used, and why not the others',
+    load: async () => (await import('./commands/cert.ts')).cert,
+  },
   explain: {
     about: 'decide about a message without sending it, and say why',
     load: async () => (await import('./commands/explain.ts')).explain,

@@ -6,14 +6,27 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Certificate } from '../crypto/x509/certificate.ts'
+import { type Crl, parseCrl } from '../crypto/x509/crl.ts'
+import { statusByCrls } from '../crypto/x509/crl-status.ts'
+import { PosternError } from '../errors.ts'
 import { readCertificateFile } from './certificate-file.ts'
+import type { Trust } from './validate.ts'
+
+/** What the organisation trusts, by its files. */
+export async function readTrust(
+  paths: readonly string[],
+  revocationMode: Trust['revocationMode'],
+): Promise<{ readonly trust: Trust; readonly faults: readonly string[] }> {
+  const { anchors, revocationLists, faults } = await readTrustFiles(paths)
+  const revocation = statusByCrls(revocationLists, anchors)
+  return { trust: { anchors, intermediates: [], revocation, revocationMode }, faults }
+}
 
 /** What stands in the files of `trust.anchors`. */
 export interface TrustFiles {
   /** Authorities that are believed. */
   readonly anchors: readonly Certificate[]
-  /** DER. */
-  readonly revocationLists: readonly Buffer[]
+  readonly revocationLists: readonly Crl[]
   /** What was wrong, for the operator: file and reason. A file that cannot be read spoils no other. */
   readonly faults: readonly string[]
 }
@@ -24,7 +37,7 @@ export interface TrustFiles {
  */
 export async function readTrustFiles(paths: readonly string[]): Promise<TrustFiles> {
   const anchors: Certificate[] = []
-  const revocationLists: Buffer[] = []
+  const revocationLists: Crl[] = []
   const faults: string[] = []
   for (const path of paths) {
     for (const file of await filesOf(path, faults)) {
@@ -32,11 +45,22 @@ export async function readTrustFiles(paths: readonly string[]): Promise<TrustFil
       for (const certificate of read.certificates)
         if (certificate.isCertificateAuthority) anchors.push(certificate)
         else faults.push(`${file}: ${certificate.subjectText} is no authority`)
-      revocationLists.push(...read.revocationLists)
+      for (const der of read.revocationLists)
+        revocationLists.push(...(await crlOf(der, file, faults)))
       faults.push(...read.faults.map(fault => `${file}: ${fault}`))
     }
   }
   return { anchors, revocationLists, faults }
+}
+
+async function crlOf(der: Buffer, file: string, faults: string[]): Promise<readonly Crl[]> {
+  try {
+    return [await parseCrl(der)]
+  } catch (error) {
+    if (!(error instanceof PosternError)) throw error
+    faults.push(`${file}: ${error.message}`)
+    return []
+  }
 }
 
 async function filesOf(path: string, faults: string[]): Promise<readonly string[]> {

@@ -9,7 +9,7 @@ import { BlockList, isIPv6 } from 'node:net'
 import { join } from 'node:path'
 import { createDirectory, type Directory } from '../certstore/directory.ts'
 import { type IdentityFault, loadIdentities } from '../certstore/identities.ts'
-import { readTrustFiles } from '../certstore/trust.ts'
+import { readTrust } from '../certstore/trust.ts'
 import type { Config, Credentials, NextHopConfig, TlsConfig } from '../config/config.ts'
 import { createGateway } from '../gateway/gateway.ts'
 import { type Log, visible } from '../log.ts'
@@ -78,8 +78,7 @@ export async function assemble(config: Config, log: Log): Promise<Assembly> {
 export async function directoryOf(
   config: Config,
 ): Promise<{ directory: Directory; faults: readonly string[] }> {
-  const { anchors, faults } = await readTrustFiles(config.trust.anchors)
-  const trust = { anchors, intermediates: [], revocationMode: config.trust.revocation }
+  const { trust, faults } = await readTrust(config.trust.anchors, config.trust.revocation)
   return { directory: createDirectory([], trust, () => new Date()), faults }
 }
 

@@ -12,7 +12,12 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { signatureAlgorithmFor, signOctets } from '../../src/crypto/algorithms.ts'
-import { CONTENT_CIPHERS, type ContentCipher } from '../../src/crypto/content-encryption.ts'
+import type { KeyIdentification } from '../../src/crypto/cms/recipient-info.ts'
+import {
+  CONTENT_CIPHERS,
+  type ContentCipher,
+  contentCipher,
+} from '../../src/crypto/content-encryption.ts'
 import type { Signer } from '../../src/crypto/key.ts'
 import { type KeyTransport, keyManagementFor } from '../../src/crypto/key-management.ts'
 import { type EncryptionProfile, encryptionFor } from '../../src/crypto/smime/encryption-choice.ts'
@@ -36,6 +41,15 @@ interface Way {
   readonly title: string
   readonly kind: RecipientKind
   readonly rsa: KeyTransport['name']
+}
+
+/** A form besides the usual one: to whom, who opens, how named, with which lengths. */
+interface Form {
+  readonly title: string
+  readonly to: readonly RecipientKind[]
+  readonly opener: RecipientKind
+  readonly keyIdentification?: KeyIdentification
+  readonly isDefinite?: boolean
 }
 
 /** Everything that one run works with. */
@@ -64,7 +78,8 @@ other people's programs, as they are installed on the machine that ran it. *yes*
 went in, octet for octet. Otherwise the number leads to what the program has said.
 
 Elliptic curves are by ECDH with the digest that fits the curve (RFC 5753), X25519 by HKDF with SHA-256
-(RFC 8418). Recipients are named by issuer and serial number, lengths are indefinite.
+(RFC 8418). Recipients are named by issuer and serial number, and lengths are indefinite, where nothing
+else is said.
 `
 const PAGE = resolve(import.meta.dirname, '../../docs/interop.md')
 
@@ -77,6 +92,26 @@ const WAYS: readonly Way[] = RECIPIENT_KINDS.flatMap((kind): Way[] => {
     { title: 'RSA-OAEP SHA-1', kind, rsa: 'rsa-oaep-sha-1' },
   ]
 })
+
+const FORMS: readonly Form[] = [
+  { title: 'to RSA and P-256, opened by RSA', to: ['rsa-2048', 'p-256'], opener: 'rsa-2048' },
+  { title: 'to RSA and P-256, opened by P-256', to: ['rsa-2048', 'p-256'], opener: 'p-256' },
+  { title: 'to RSA and X25519, opened by RSA', to: ['rsa-2048', 'x25519'], opener: 'rsa-2048' },
+  {
+    title: 'RSA by subject key identifier',
+    to: ['rsa-2048'],
+    opener: 'rsa-2048',
+    keyIdentification: 'subject-key-identifier',
+  },
+  {
+    title: 'P-256 by subject key identifier',
+    to: ['p-256'],
+    opener: 'p-256',
+    keyIdentification: 'subject-key-identifier',
+  },
+  { title: 'RSA, definite lengths', to: ['rsa-2048'], opener: 'rsa-2048', isDefinite: true },
+  { title: 'P-256, definite lengths', to: ['p-256'], opener: 'p-256', isDefinite: true },
+]
 
 const folder = await mkdtemp(join(tmpdir(), 'postern-matrix-'))
 try {
@@ -135,6 +170,8 @@ async function peerSection(peer: OpeningPeer, run: Run): Promise<string> {
     table(['', ...ciphers], enveloped),
     'Signed, then enveloped; both were checked:\n',
     table(['', ...ciphers], await rowsOf(peer, run, signed, true)),
+    'Other forms, with RSA by PKCS #1 v1.5 and aes-256-cbc:\n',
+    table(['', 'opens'], await formRows(peer, run)),
   ].join('\n')
 }
 
@@ -170,6 +207,28 @@ async function rowsOf(
     way.title,
     ...CONTENT_CIPHERS.map(cipher => cells.get(idOf(way, cipher)) ?? 'not asked'),
   ])
+}
+
+async function formRows(peer: OpeningPeer, run: Run): Promise<string[][]> {
+  const content = contentCipher('aes-256-cbc')
+  const envelopes: Envelope[] = []
+  for (const { title, to, opener, keyIdentification, isDefinite } of FORMS) {
+    const recipients = to.map(kind => {
+      const { certificate } = run.people.of(kind)
+      const management = keyManagementFor(certificate.publicKey, 'rsa-pkcs1')
+      return { certificate, management, keyIdentification }
+    })
+    const sizeOctets = isDefinite ? ENTITY.length : undefined
+    const body = await gather(envelop(once(ENTITY), recipients, { content, sizeOctets }))
+    const message = Buffer.concat([FIELDS, body])
+    envelopes.push({ id: title, message, recipient: run.people.of(opener) })
+  }
+  const openings = await peer.open(envelopes, run.people, join(run.folder, `${peer.name}-forms`))
+  return FORMS.map(({ title }) => {
+    const opening = openings.get(title) ?? 'not asked'
+    if (!Buffer.isBuffer(opening)) return [title, remark(run, opening)]
+    return [title, opening.equals(ENTITY) ? 'yes' : remark(run, OTHER)]
+  })
 }
 
 /** The same program judges the signature that it has found inside. */

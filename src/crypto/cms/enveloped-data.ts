@@ -137,7 +137,6 @@ async function* sized(
   let size = 0
   for await (const chunk of content) {
     size += chunk.length
-    if (size > sizeOctets) break
     yield chunk
   }
   if (size !== sizeOctets) throw new Error('content is not of the size that was said')

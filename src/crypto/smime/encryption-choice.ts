@@ -58,7 +58,8 @@ export function encryptionFor(
  * message is as strong as its weakest recipient makes it (RFC 8551 §6).
  *
  * Besides the cipher this tells RSA PKCS #1 v1.5 from all the rest: it is the one way in use whose
- * padding has been an oracle again and again.
+ * padding has been an oracle again and again. It also keeps older readers well, which open what came by
+ * PKCS #1 v1.5 alone, and nothing in which another recipient uses an elliptic curve (NSS before 2025).
  */
 export function strengthKey({ content, management }: EncryptionChoice): string {
   return `${content.name} ${management.name === 'rsa-pkcs1' ? 'rsa-pkcs1' : 'any'}`

@@ -177,6 +177,37 @@ describe('peers open', () => {
   }
 })
 
+describe('several recipients in one message', () => {
+  const CELLS = {
+    openssl: ['rsa-2048', 'p-256'],
+    gpgsm: ['rsa-2048'],
+    nss: [],
+    'bouncy-castle': ['rsa-2048', 'p-256'],
+  } as const
+
+  for (const peer of openingPeers.filter(({ name }) => CELLS[name].length > 0)) {
+    const reason = peer.missing ? ` (skipped: ${peer.missing})` : ''
+    test.skipIf(peer.missing)(`${peer.name} finds its own${reason}`, async () => {
+      const recipients = (['x25519', 'rsa-2048', 'p-256'] as const).map(kind => {
+        const { certificate } = people.of(kind)
+        return { certificate, management: keyManagementFor(certificate.publicKey, 'rsa-pkcs1') }
+      })
+      const message = await encrypted(people.of('p-256'), 'aes-256-cbc', { recipients })
+      const envelopes = CELLS[peer.name].map(kind => ({
+        id: kind,
+        message,
+        recipient: people.of(kind),
+      }))
+      const openings = await peer.open(envelopes, people, join(folder, `${peer.name}-several`))
+      const plain = (await entity()).toString()
+      const said = [...openings].map(([id, opening]) => [id, opening.toString()])
+      expect(Object.fromEntries(said)).toEqual(
+        Object.fromEntries(envelopes.map(({ id }) => [id, plain])),
+      )
+    })
+  }
+})
+
 async function encrypted(
   one: Recipient,
   content: Parameters<typeof contentCipher>[0],

@@ -225,10 +225,15 @@ function opensTooMuch(text: string): boolean {
   return false
 }
 
-/** A tab shifts everything below it: what the library says of that is no fault of its own. */
+/**
+ * A tab shifts everything below it, and where a line stands too far left or right the library finds
+ * fault with each word behind it: what follows from the first fault is no fault of its own.
+ */
 function withoutConsequences(errors: readonly YAMLError[]): readonly YAMLError[] {
   const tabs = errors.filter(error => error.code === 'TAB_AS_INDENT')
-  return tabs.length > 0 ? tabs : errors
+  if (tabs.length > 0) return tabs
+  const lost = errors.findIndex(error => error.code === 'UNEXPECTED_TOKEN')
+  return lost < 0 ? errors : errors.slice(0, lost + 1)
 }
 
 function plainScalar(value: unknown): unknown {
@@ -254,6 +259,10 @@ function isSecret(path: ConfigPath): boolean {
 
 const SYNTAX: Readonly<Record<string, readonly [message: string, advice: string]>> = {
   TAB_AS_INDENT: ['has a tab where YAML wants spaces', 'indent with two spaces'],
+  UNEXPECTED_TOKEN: [
+    'cannot be read from here on',
+    'look at the indentation of this line and of the one before: keys of one level stand in one column',
+  ],
   BAD_INDENT: ['is not indented like its neighbours', 'indent with two spaces a level'],
   MISSING_CHAR: ['lacks a character: a colon, a comma, a bracket or a quote', 'complete the line'],
   MULTIPLE_DOCS: ['has a second document behind ---', 'keep one'],

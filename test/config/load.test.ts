@@ -289,6 +289,12 @@ describe('YAML', () => {
     expect(faults.join('\n')).toContain(message)
   })
 
+  test('a first line that is shifted is one fault, not one a word', async () => {
+    const { faults } = await told(`   ${yaml({})}`)
+    expect(faults).toHaveLength(1)
+    expect(faults[0]).toMatch(/^2:1 "domains" cannot be read from here on$/)
+  })
+
   test('anchors and aliases may be used', async () => {
     const hops = '{ inbound: &hop { host: a.test }, outbound: *hop }'
     expect((await load({ nextHop: hops })).nextHop.outbound.host).toBe('a.test')

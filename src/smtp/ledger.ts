@@ -12,7 +12,7 @@ import { PosternError } from '../errors.ts'
 
 /** Every method throws `ERR_LEDGER` (transient) where the file cannot be read or written. */
 export interface Ledger {
-  /** Notes who has had the message. On disk when it returns. */
+  /** Notes who has had the message, and now and then forgets what is old. On disk when it returns. */
   record(messageDigest: Buffer, forwardPaths: readonly string[]): void
   /** Who has had the message, as it was recorded. */
   delivered(messageDigest: Buffer): ReadonlySet<string>
@@ -45,6 +45,7 @@ class SqliteLedger implements Ledger {
   readonly #any: StatementSync
   readonly #deleteOld: StatementSync
   readonly #deleteMessage: StatementSync
+  #forgotAt = 0
 
   constructor(file: string, clock: () => number) {
     this.#file = file
@@ -64,12 +65,20 @@ class SqliteLedger implements Ledger {
       this.#database.exec('BEGIN IMMEDIATE')
       try {
         for (const forwardPath of forwardPaths) this.#insert.run(messageDigest, forwardPath, at)
+        this.#forgetNowAndThen(at)
         this.#database.exec('COMMIT')
       } catch (error) {
         if (this.#database.isTransaction) this.#database.exec('ROLLBACK')
         throw error
       }
     })
+  }
+
+  /** A process may live for months. Not at each record: it looks at every row. */
+  #forgetNowAndThen(at: number): void {
+    if (at - this.#forgotAt < HOUR_MS) return
+    this.#deleteOld.run(at - SEVEN_DAYS_MS)
+    this.#forgotAt = at
   }
 
   delivered(messageDigest: Buffer): ReadonlySet<string> {
@@ -148,4 +157,5 @@ const SQLITE_BUSY = 5
 const AGAIN_MS = 20
 /** Never notified: a way to wait without giving way. */
 const NEVER = new Int32Array(new SharedArrayBuffer(4))
-const SEVEN_DAYS_MS = 7 * 24 * 3_600_000
+const HOUR_MS = 3_600_000
+const SEVEN_DAYS_MS = 7 * 24 * HOUR_MS

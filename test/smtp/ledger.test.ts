@@ -49,6 +49,16 @@ test('what is older than seven days is forgotten, and what is younger is not', (
   ledger.close()
 })
 
+test('a process that never ends forgets too', () => {
+  const ledger = open(':memory:')
+  ledger.record(digest, ['a@example.test'])
+  now += 8 * DAY_MS
+  ledger.record(other, ['b@example.test'])
+  expect(ledger.delivered(digest).size).toBe(0)
+  expect(ledger.delivered(other).size).toBe(1)
+  ledger.close()
+})
+
 test('R5 it is still known after the process has ended without farewell', async () => {
   await run(
     `ledger.record(Buffer.alloc(32, 1), ['a@example.test']); process.kill(process.pid, 'SIGKILL')`,

@@ -141,7 +141,10 @@ async function tryPath(
   return await askRevocation(path, checked, revocation, search)
 }
 
-/** From the anchor down: an authority that is revoked says nothing of what is below it. */
+/**
+ * All are asked at once, so that services that do not answer are waited for once. Read from the
+ * anchor down: an authority that is revoked says nothing of what is below it.
+ */
 async function askRevocation(
   path: readonly Certificate[],
   policies: PathPolicies,
@@ -149,19 +152,23 @@ async function askRevocation(
   search: Search,
 ): Promise<PathResult | undefined> {
   const { budget, allowSha1 } = search.material
+  const { time } = search.options
   const anchor = path.at(-1)!
+  const asked = path.slice(0, -1).map((certificate, index) => ({
+    certificate,
+    issuer: path[index + 1]!,
+    ...{ anchor, time, budget, allowSha1 },
+  }))
+  const statuses = await Promise.all(
+    asked.toReversed().map(question => revocation.statusOf(question)),
+  )
   let unknown: UnknownPath | undefined
-  for (let index = path.length - 2; index >= 0; index--) {
-    const certificate = path[index]!
-    const issuer = path[index + 1]!
-    const { time } = search.options
-    const question = { certificate, issuer, anchor, time, budget, allowSha1 }
-    const status = await revocation.statusOf(question)
-    const at = certificate.subjectText
+  for (const [index, status] of statuses.entries()) {
+    const { subjectText: at } = asked.at(-1 - index)!.certificate
     if (status.kind === 'revoked') {
       search.revoked ??= revoked(at, status.at, status.reason)
       // Another path may do without this authority, but none without the end entity.
-      return index === 0 ? search.revoked : undefined
+      return index === statuses.length - 1 ? search.revoked : undefined
     }
     if (status.kind === 'unknown')
       unknown ??= { kind: 'unknown', why: status.why, at, detail: status.detail, path, policies }

@@ -20,15 +20,16 @@ import {
 import { promisify } from 'node:util'
 import { PosternError } from '../errors.ts'
 import { requireSoundRsa } from './algorithms.ts'
+import { encodeOaep, type OaepDigests } from './oaep.ts'
 
 /** RSA: the recipient's public key encrypts the content key (RFC 5652 §6.2.1). */
 export interface KeyTransport {
   readonly kind: 'key-transport'
-  readonly name: 'rsa-pkcs1' | 'rsa-oaep-sha-256' | 'rsa-oaep-sha-1'
+  readonly name: 'rsa-pkcs1' | 'rsa-oaep-sha-256' | 'rsa-oaep-sha-256-mgf1-sha-1' | 'rsa-oaep-sha-1'
   /** DER of the KeyEncryptionAlgorithmIdentifier. */
   readonly identifier: Buffer
-  /** Digest of OAEP and of its mask generation; undefined for PKCS #1 v1.5. */
-  readonly oaepDigest: 'sha256' | 'sha1' | undefined
+  /** Undefined for PKCS #1 v1.5. */
+  readonly oaep: OaepDigests | undefined
 }
 
 /** Elliptic curves: an ephemeral key of ours meets the recipient's (RFC 5753 §3.1, RFC 8418). */
@@ -94,17 +95,15 @@ export function requireEncryptionKey(publicKey: KeyObject): void {
  */
 export function transportKey(
   publicKey: KeyObject,
-  { oaepDigest }: KeyTransport,
+  { oaep }: KeyTransport,
   contentKey: Uint8Array,
 ): Buffer {
   if (publicKey.asymmetricKeyType !== 'rsa') throw unfit('key transport needs an RSA key')
   try {
-    return publicEncrypt(
-      oaepDigest === undefined
-        ? { key: publicKey, padding: constants.RSA_PKCS1_PADDING }
-        : { key: publicKey, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: oaepDigest },
-      contentKey,
-    )
+    if (!oaep) return publicEncrypt({ key: publicKey, padding: RSA_PKCS1_PADDING }, contentKey)
+    if (oaep.mask !== oaep.label) return withTwoDigests(publicKey, oaep, contentKey)
+    const padding = RSA_PKCS1_OAEP_PADDING
+    return publicEncrypt({ key: publicKey, padding, oaepHash: oaep.label }, contentKey)
   } catch (cause) {
     throw unusable(cause)
   }
@@ -180,6 +179,14 @@ export function wrapIdentifier(keyOctets: number): Buffer {
 
 type EncryptionKeyType = 'rsa' | 'ec' | 'x25519'
 
+function withTwoDigests(key: KeyObject, oaep: OaepDigests, contentKey: Uint8Array): Buffer {
+  const sizeOctets = Math.ceil((key.asymmetricKeyDetails?.modulusLength ?? 0) / 8)
+  const encoded = encodeOaep(contentKey, sizeOctets, oaep)
+  const encrypted = publicEncrypt({ key, padding: RSA_NO_PADDING }, encoded)
+  encoded.fill(0)
+  return encrypted
+}
+
 /** The key derivation of X9.63 (SEC 1 §3.6.1): digests over secret, counter and shared info. */
 function x963(
   digest: string,
@@ -229,6 +236,7 @@ function hex(...octets: string[]): Buffer {
   return Buffer.from(octets.join(''), 'hex')
 }
 
+const { RSA_NO_PADDING, RSA_PKCS1_OAEP_PADDING, RSA_PKCS1_PADDING } = constants
 const NOTHING = Buffer.alloc(0)
 /** RFC 3394 §2.2.3.1. */
 const WRAP_IV = Buffer.alloc(8, 0xa6)
@@ -251,7 +259,7 @@ export const KEY_MANAGEMENTS: readonly KeyManagement[] = [
     kind: 'key-transport',
     name: 'rsa-pkcs1',
     identifier: hex('300d', '06092a864886f70d010101', '0500'),
-    oaepDigest: undefined,
+    oaep: undefined,
   },
   {
     kind: 'key-transport',
@@ -262,14 +270,21 @@ export const KEY_MANAGEMENTS: readonly KeyManagement[] = [
       `a00f${SHA_256}`,
       `a11c301a06092a864886f70d010108${SHA_256}`,
     ),
-    oaepDigest: 'sha256',
+    oaep: { label: 'sha256', mask: 'sha256' },
+  },
+  {
+    kind: 'key-transport',
+    name: 'rsa-oaep-sha-256-mgf1-sha-1',
+    // What Java calls OAEPWithSHA-256AndMGF1Padding; the mask by SHA-1 is the default, and left out.
+    identifier: hex(`301e${RSAES_OAEP}3011`, `a00f${SHA_256}`),
+    oaep: { label: 'sha256', mask: 'sha1' },
   },
   {
     kind: 'key-transport',
     name: 'rsa-oaep-sha-1',
     // All defaults: an empty SEQUENCE, which must not be left out (RFC 4055 §4.1).
     identifier: hex(`300d${RSAES_OAEP}3000`),
-    oaepDigest: 'sha1',
+    oaep: { label: 'sha1', mask: 'sha1' },
   },
   {
     kind: 'key-agreement',

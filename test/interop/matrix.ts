@@ -89,6 +89,7 @@ const WAYS: readonly Way[] = RECIPIENT_KINDS.flatMap((kind): Way[] => {
   return [
     { title: 'RSA PKCS #1 v1.5', kind, rsa },
     { title: 'RSA-OAEP SHA-256', kind, rsa: 'rsa-oaep-sha-256' },
+    { title: 'RSA-OAEP SHA-256, MGF1 SHA-1', kind, rsa: 'rsa-oaep-sha-256-mgf1-sha-1' },
     { title: 'RSA-OAEP SHA-1', kind, rsa: 'rsa-oaep-sha-1' },
   ]
 })

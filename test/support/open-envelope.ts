@@ -129,11 +129,37 @@ function transported(info: Node, key: KeyObject): Omit<Found, 'recipients'> {
     const contentKey = privateDecrypt({ key, padding }, encryptedKey!.content)
     return { management, byKeyIdentifier, contentKey }
   }
-  const padding = constants.RSA_PKCS1_OAEP_PADDING
-  const oaepHash = OAEP[parameters!.whole.toString('hex')]
-  if (management !== '2a864886f70d010107' || !oaepHash) throw new Error('key transport is unknown')
-  const contentKey = privateDecrypt({ key, padding, oaepHash }, encryptedKey!.content)
-  return { management: `${management} ${oaepHash}`, byKeyIdentifier, contentKey }
+  const digests = OAEP[parameters!.whole.toString('hex')]
+  if (management !== '2a864886f70d010107' || !digests) throw new Error('key transport is unknown')
+  const raw = privateDecrypt({ key, padding: constants.RSA_NO_PADDING }, encryptedKey!.content)
+  const contentKey = unpadded(raw, ...digests)
+  return { management: `${management} ${digests.join(' ')}`, byKeyIdentifier, contentKey }
+}
+
+/** RFC 8017 §7.1.2, step 3. */
+function unpadded(raw: Buffer, labelDigest: string, maskDigest: string): Buffer {
+  const label = createHash(labelDigest).digest()
+  const maskedBlock = raw.subarray(1 + label.length)
+  const seed = xor(raw.subarray(1, 1 + label.length), mgf1(maskedBlock, label.length, maskDigest))
+  const block = xor(maskedBlock, mgf1(seed, maskedBlock.length, maskDigest))
+  const end = block.indexOf(1, label.length)
+  const zeros = block.subarray(label.length, end).every(octet => octet === 0)
+  if (raw[0] !== 0 || !block.subarray(0, label.length).equals(label) || end < 0 || !zeros)
+    throw new Error('OAEP is odd')
+  return block.subarray(end + 1)
+}
+
+function mgf1(seed: Buffer, size: number, digest: string): Buffer {
+  const blocks = Array.from({ length: Math.ceil(size / 20) }, (_, index) =>
+    createHash(digest)
+      .update(Buffer.concat([seed, Buffer.from([0, 0, 0, index])]))
+      .digest(),
+  )
+  return Buffer.concat(blocks).subarray(0, size)
+}
+
+function xor(one: Buffer, other: Buffer): Buffer {
+  return Buffer.from(one.map((octet, index) => octet ^ other[index]!))
 }
 
 function agreed(info: Node, privateKey: KeyObject): Omit<Found, 'recipients'> {
@@ -182,10 +208,11 @@ const WRAPS: Readonly<Record<number, string>> = {
   32: '300b060960864801650304012d',
 }
 const SIZES: Readonly<Record<number, string>> = { 16: '080', 24: '0c0', 32: '100' }
-const OAEP: Readonly<Record<string, string>> = {
-  '3000': 'sha1',
+const OAEP: Readonly<Record<string, readonly [string, string]>> = {
+  '3000': ['sha1', 'sha1'],
+  '3011a00f300d06096086480165030402010500': ['sha256', 'sha1'],
   '302fa00f300d06096086480165030402010500a11c301a06092a864886f70d010108300d06096086480165030402010500':
-    'sha256',
+    ['sha256', 'sha256'],
 }
 const CIPHERS: Readonly<Record<string, string>> = {
   '608648016503040102': 'aes-128-cbc',

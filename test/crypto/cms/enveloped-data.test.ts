@@ -31,12 +31,18 @@ import {
 import { makeCertificateDer, makeKey } from '../make-certificate.ts'
 
 const ENTITY = Buffer.from('Content-Type: text/plain\r\n\r\nOnly for you.\r\n')
-const RSA_WAYS = ['rsa-pkcs1', 'rsa-oaep-sha-256', 'rsa-oaep-sha-1'] as const
+const RSA_WAYS = [
+  'rsa-pkcs1',
+  'rsa-oaep-sha-256',
+  'rsa-oaep-sha-256-mgf1-sha-1',
+  'rsa-oaep-sha-1',
+] as const
 /** Content octets of what stands in the KeyEncryptionAlgorithmIdentifier. */
 const MANAGEMENT_OIDS: Readonly<Record<KeyManagement['name'], string>> = {
   'rsa-pkcs1': '2a864886f70d010101',
-  'rsa-oaep-sha-256': '2a864886f70d010107 sha256',
-  'rsa-oaep-sha-1': '2a864886f70d010107 sha1',
+  'rsa-oaep-sha-256': '2a864886f70d010107 sha256 sha256',
+  'rsa-oaep-sha-256-mgf1-sha-1': '2a864886f70d010107 sha256 sha1',
+  'rsa-oaep-sha-1': '2a864886f70d010107 sha1 sha1',
   'ecdh-sha-256': '2b8104010b01',
   'ecdh-sha-384': '2b8104010b02',
   'ecdh-sha-512': '2b8104010b03',

@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { contentCipher } from '../../../src/crypto/content-encryption.ts'
 import type { Signer } from '../../../src/crypto/key.ts'
-import { keyManagementFor } from '../../../src/crypto/key-management.ts'
+import { type KeyTransport, keyManagementFor } from '../../../src/crypto/key-management.ts'
 import {
   envelopMessage,
   type MessageEnveloping,
@@ -30,7 +30,7 @@ import {
 } from '../../support/recipients.ts'
 import { makePki, type Pki } from '../make-certificate.ts'
 
-type Way = 'rsa-pkcs1' | 'rsa-oaep-sha-256' | 'rsa-oaep-sha-1'
+type Way = KeyTransport['name']
 
 const MESSAGE = Buffer.from(
   'Received: from a by b\r\nFrom: alice@example.test\r\nTo: bob@partner.test\r\nSubject: Quarterly\r\n' +
@@ -124,6 +124,7 @@ describe('peers open', () => {
       ['rsa-2048', 'rsa-pkcs1', 'aes-128-cbc'],
       ['rsa-2048', 'rsa-oaep-sha-256', 'aes-256-gcm'],
       ['rsa-2048', 'rsa-oaep-sha-1', 'aes-192-cbc'],
+      ['rsa-2048', 'rsa-oaep-sha-256-mgf1-sha-1', 'aes-256-cbc'],
       ['p-256', 'rsa-pkcs1', 'aes-128-gcm'],
       ['p-384', 'rsa-pkcs1', 'aes-192-cbc'],
       ['p-521', 'rsa-pkcs1', 'aes-256-gcm'],
@@ -144,6 +145,7 @@ describe('peers open', () => {
     'bouncy-castle': [
       ['rsa-2048', 'rsa-oaep-sha-256', 'aes-256-gcm'],
       ['rsa-2048', 'rsa-oaep-sha-1', 'aes-128-gcm'],
+      ['rsa-2048', 'rsa-oaep-sha-256-mgf1-sha-1', 'aes-128-cbc'],
       ['p-256', 'rsa-pkcs1', 'aes-192-cbc'],
       ['p-521', 'rsa-pkcs1', 'aes-256-cbc'],
       ['brainpool-p384r1', 'rsa-pkcs1', 'aes-128-cbc'],

@@ -6,6 +6,9 @@
  * @module
  */
 import type { RuleSpec } from '../policy/rule.ts'
+import type { CertificateSourceConfig } from './certificate-sources.ts'
+
+export type { CertificateSourceConfig } from './certificate-sources.ts'
 
 /** All settings. Paths are absolute, sizes in octets, times in milliseconds, domains lower-case A-labels. */
 export interface Config {
@@ -22,6 +25,8 @@ export interface Config {
   readonly auth: { readonly users: readonly Credentials[] }
   readonly nextHop: NextHops
   readonly identities: readonly IdentityConfig[]
+  /** Other people's, asked in this order. */
+  readonly certificates: readonly CertificateSourceConfig[]
   readonly trust: TrustConfig
   readonly rules: readonly RuleSpec[]
   readonly limits: Limits

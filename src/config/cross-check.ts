@@ -8,6 +8,7 @@ import type { ConfigDocument, FaultAspect } from './document.ts'
 import type { ConfigPath, Fault } from './fault.ts'
 import type { ParsedConfig } from './schema.ts'
 import type { Salvaged } from './shape.ts'
+import { checkSources } from './source-checks.ts'
 
 /** What was found. A fault stands in the way of starting, a warning does not. */
 export interface Finding {
@@ -51,6 +52,7 @@ export function* crossCheck(
     if (rule) yield* checkRule(rule, ['rules', index], config, at)
   yield* checkNames(config, at)
   if (wholeRules) yield* checkOrder(config, at)
+  yield* checkSources(config.certificates ?? [], at)
   yield* checkLimits(config, at)
   yield* checkAdmin(config, at)
   yield* checkEncryption(config, at)

@@ -8,6 +8,7 @@ import { access, constants, readdir, readFile, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Finding, Findings, PartialConfig } from './cross-check.ts'
 import { type ConfigPath, printPath } from './fault.ts'
+import { filesOfSources } from './source-checks.ts'
 
 /** Resolves paths, reads secrets, and collects what is wrong with them. */
 export class ConfigFiles {
@@ -50,8 +51,17 @@ export class ConfigFiles {
     }
     for (const [index, user] of (config.auth?.users ?? []).entries())
       await this.#checkSecret(user?.password, ['auth', 'users', index, 'password'])
+    for (const { what, value, path } of filesOfSources(config.certificates ?? []))
+      await this.#checkSource(what, value, path)
     await this.#checkState(config.state)
     if (config.tls) await this.#checkTls(config.tls, now)
+  }
+
+  #checkSource(what: string, value: string, path: ConfigPath): Promise<void> {
+    if (what === 'secret') return this.#checkSecret(value, path)
+    return what === 'folder'
+      ? this.#checkReadable(value, path)
+      : this.#checkAuthorities(value, path)
   }
 
   async #readSecret(written: string, path: ConfigPath): Promise<string> {

@@ -24,6 +24,7 @@ import { ConfigFaults, type ConfigPath, type Fault } from './fault.ts'
 import { ConfigFiles } from './files.ts'
 import { defaultWorkers, type ParsedConfig } from './schema.ts'
 import { shapeOf } from './shape.ts'
+import { certificateSourcesOf } from './source-checks.ts'
 
 /** A configuration that may be started with. */
 export interface LoadedConfig {
@@ -88,6 +89,7 @@ async function assemble(parsed: ParsedConfig, files: ConfigFiles): Promise<Confi
     auth: { users: await usersOf(parsed, files) },
     nextHop: await nextHopsOf(parsed, files),
     identities: await identitiesOf(parsed, files),
+    certificates: await certificateSourcesOf(parsed.certificates, files),
     trust: trustOf(parsed, files),
     rules: parsed.rules.map(ruleOf),
     state: files.absolute(parsed.state),

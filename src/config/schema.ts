@@ -9,6 +9,7 @@
 import { availableParallelism } from 'node:os'
 import * as z from 'zod'
 import { MESSAGE_CLASSES } from '../policy/facts.ts'
+import { certificateSource } from './certificate-sources.ts'
 import {
   address,
   count,
@@ -96,21 +97,6 @@ const identity = z
     pss: flag('true: RSA keys sign with RSASSA-PSS').optional(),
   })
   .meta({ description: '{ files, address, password, digest, pss }: our keys' })
-
-const certificateSource = z
-  .union([
-    z.strictObject({ files: text('file or folder with certificates') }),
-    z.strictObject({ harvested: z.strictObject({}) }),
-    z.strictObject({
-      ldap: z.strictObject({
-        url: text('ldap://HOST:PORT or ldaps://HOST:PORT'),
-        base: text('distinguished name to search below'),
-        user: text('distinguished name to bind as').optional(),
-        password: secret('password to bind with').optional(),
-      }),
-    }),
-  ])
-  .meta({ description: '{ files }, { harvested: {} } or { ldap: { url, base } }' })
 
 const trust = z
   .strictObject({

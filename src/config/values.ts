@@ -113,6 +113,30 @@ export function identityAddress(description: string): z.ZodType<string, string> 
   )
 }
 
+/** A server of a directory: scheme, host and port, and nothing else. */
+export function ldapUrl(description: string): z.ZodType<string, string> {
+  return read(
+    given => parseUrl(given, ['ldap:', 'ldaps:'])?.origin,
+    'is no URL of LDAP',
+    description,
+  )
+}
+
+/** A URL in whose path or query stands what is to be put in for a mailbox. */
+export function httpsTemplate(description: string): z.ZodType<string, string> {
+  return read(
+    given => {
+      const places = [...given.matchAll(/\{([^}]*)\}/g)].map(([, name]) => name!)
+      const url = parseUrl(given.replaceAll(/[{}]/g, ''), ['https:'])
+      const host = given.split('/', 3)[2] ?? ''
+      const known = places.every(name => TEMPLATE_NAMES.has(name))
+      return url && known && places.length > 0 && !host.includes('{') ? given : undefined
+    },
+    'is no https:// URL with a place for the mailbox in its path',
+    description,
+  )
+}
+
 /** `>10MiB`. */
 export function sizeBound(description: string): z.ZodType<SizeBound, string> {
   return read(
@@ -183,6 +207,14 @@ function parseQuantity(given: string, units: Units): number | undefined {
   return Number.isSafeInteger(value) ? value : undefined
 }
 
+function parseUrl(given: string, protocols: readonly string[]) {
+  const url = URL.parse(given)
+  // A password in a URL would be told in faults and logs.
+  if (!url || !protocols.includes(url.protocol) || url.hostname === '' || url.username !== '')
+    return undefined
+  return { origin: `${url.protocol}//${url.host}` }
+}
+
 function parseNetwork(given: string): string | undefined {
   const [ip = '', prefix, ...rest] = given.split('/')
   if (isIP(ip) === 0 || ip.includes('%') || rest.length > 0) return undefined
@@ -216,3 +248,4 @@ function refuse(context: z.RefinementCtx, message: string): never {
 const SIZE_UNITS: Units = { '': 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 }
 const TIME_UNITS: Units = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 const MAX_NEEDLE = 200
+const TEMPLATE_NAMES: ReadonlySet<string> = new Set(['hash', 'address', 'localPart', 'domain'])

@@ -68,6 +68,7 @@ describe('defaults', () => {
         outbound: { ...HOP, host: 'out.example.test' },
       },
       identities: [],
+      certificates: [],
       trust: { anchors: [], revocation: 'off' },
       rules: [],
       limits: {

@@ -111,7 +111,7 @@ export class Identities {
     const chosen = firstFit(own, time) ?? firstFit(ofDomain, time)
     if (chosen?.found) return chosen.found
     const newest = own?.[0] ?? ofDomain?.[0]
-    if (!newest) return { kind: 'none', reason: `there is no identity for ${mailbox.toString()}` }
+    if (!newest) return { kind: 'none', reason: 'no identity bears the address of its author' }
     return {
       kind: 'unusable',
       reason: `${newest.identity.label}: ${whyUnfit(newest.identity, time)}`,

@@ -105,6 +105,7 @@ function listenerSettings(config: Config): ListenerSettings {
       dataOctetsPerSecond: limits.dataRate,
       sessionMs: limits.session,
     },
+    tellsWords: config.log.addresses === 'full',
     hold: () => new ContentWriter(store),
   }
 }

@@ -16,6 +16,7 @@ import type { Log } from '../log.ts'
 import { mailboxInDomains } from '../mail/address.ts'
 import { type HeaderLimits, readHeaderSection } from '../mail/header-section.ts'
 import type { Content, EsmtpParameters, ForwardPath, ReversePath } from '../mail/mail-object.ts'
+import { networkOf } from '../smtp/client-address.ts'
 import { CLIENT_LOST, deliver, Turnstile } from '../smtp/delivery.ts'
 import type { Ledger } from '../smtp/ledger.ts'
 import type { NextHop } from '../smtp/next-hop.ts'
@@ -145,7 +146,7 @@ class Trip implements Transaction {
     signal: AbortSignal,
   ): Promise<Reply> {
     const { ledger, nextHops } = this.#parts
-    const had = ledger.isEmpty() ? NOBODY : ledger.delivered(await digestOf(message))
+    const had = ledger.isEmpty() ? NOBODY : ledger.delivered(await this.#digest(message))
     const left = decisions.filter(it => !had.has(it.forwardPath.mailbox.toString()))
     const groups = group(left, visibleIn(message.section))
     if (groups.length === 0) return reply('delivered')
@@ -193,9 +194,15 @@ class Trip implements Transaction {
     const { ledger } = this.#parts
     const all = taken.length === wanted
     if (taken.length > 0 && (!all || signal.aborted))
-      ledger.record(await digestOf(message), taken.flatMap(addressesOf))
-    else if (all && !ledger.isEmpty()) ledger.forgetMessage(await digestOf(message))
+      ledger.record(await this.#digest(message), taken.flatMap(addressesOf))
+    else if (all && !ledger.isEmpty()) ledger.forgetMessage(await this.#digest(message))
     return taken.length > 0 && !all ? reply('partly-delivered') : answer
+  }
+
+  /** Our own servers share their retries; a stranger's come from his network. */
+  #digest(message: Message): Promise<Buffer> {
+    const isOurs = this.#parts.mayRelay(this.#client)
+    return digestOf(message, isOurs ? 'ours' : networkOf(this.#client.address))
   }
 
   #shipment(message: Message, group: Group) {

@@ -120,9 +120,15 @@ export function wavesOf(
   return waves
 }
 
-/** What the delivery ledger knows a message by: who sent it, and every octet of its content. */
-export async function digestOf({ reversePath, content }: Message): Promise<Buffer> {
-  const hash = createHash('sha256').update(`${reversePath?.toString() ?? ''}\0`)
+/**
+ * What the delivery ledger knows a message by: who handed it in, who sent it, and every octet of its
+ * content.
+ *
+ * @param party Whom the client belongs to. Without it a stranger who has got hold of a message could
+ *   hand it in before its sender does, and have the genuine one taken for a retry.
+ */
+export async function digestOf({ reversePath, content }: Message, party: string): Promise<Buffer> {
+  const hash = createHash('sha256').update(`${party}\0${reversePath?.toString() ?? ''}\0`)
   for await (const chunk of content.read()) hash.update(chunk)
   return hash.digest()
 }

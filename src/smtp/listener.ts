@@ -42,6 +42,8 @@ export interface ListenerSettings {
   readonly tls?: { readonly certificate: string | Buffer; readonly key: string | Buffer }
   /** AUTH PLAIN and LOGIN are offered under TLS where this is given. */
   readonly authenticate?: Authenticate
+  /** Whether the words of a refusal, which often quote an address, may stand in the log. Default true. */
+  readonly tellsWords?: boolean
   /** What is left out has its default. */
   readonly limits?: Partial<Limits>
   /** Makes a place for the content of one message. */
@@ -160,6 +162,7 @@ class Reception implements Desk {
   readonly limits: Limits
   readonly log: Log
   readonly authenticate: Authenticate | undefined
+  readonly tellsWords: boolean
   readonly hold: () => ContentSink
   house: House
   readonly #sessions = new Set<Session>()
@@ -174,6 +177,7 @@ class Reception implements Desk {
     this.limits = { ...DEFAULT_LIMITS, ...settings.limits }
     this.log = log
     this.authenticate = settings.authenticate
+    this.tellsWords = settings.tellsWords ?? true
     this.hold = settings.hold
     this.house = house
     this.#sweeper = setInterval(() => this.#sweep(), sweepMs(this.limits)).unref()

@@ -83,7 +83,6 @@ export const REPLIES = {
   bye: entry(221, '2.0.0', 'closing connection'),
   ok: entry(250, '2.0.0', 'OK'),
   'sender-ok': entry(250, '2.1.0', 'sender OK'),
-  'recipient-ok': entry(250, '2.1.5', 'recipient OK'),
   /** The end of data was taken by every next hop. */
   delivered: entry(250, '2.6.0', 'message delivered to the next hop'),
   help: entry(214, '2.0.0', 'RFC 5321 is spoken here; questions to the postmaster'),
@@ -111,27 +110,19 @@ export const REPLIES = {
   'http-refused': entry(421, '4.7.0', 'this is an SMTP server'),
 
   // TLS and authentication (RFC 3207, RFC 4954).
-  'need-tls': entry(530, '5.7.0', 'issue STARTTLS first'),
-  'tls-unavailable': entry(454, '4.7.0', 'TLS not available, try later'),
   'auth-needs-tls': entry(538, '5.7.11', 'authentication needs an encrypted connection'),
   'auth-failed': entry(535, '5.7.8', 'authentication credentials invalid'),
   'auth-unavailable': entry(454, '4.7.0', 'authentication not possible now, try later'),
   'auth-unknown-mechanism': entry(504, '5.5.4', 'authentication mechanism not offered'),
   'auth-cancelled': entry(501, '5.7.0', 'authentication cancelled'),
   'auth-bad-response': entry(501, '5.5.2', 'authentication response is not valid base64'),
-  'auth-required': entry(530, '5.7.0', 'authentication required'),
 
   // Who may send what to whom.
   /** The client stands not in relayFrom and has not authenticated. */
   'relay-denied': entry(550, '5.7.1', 'relaying denied, this client may not send there'),
-  'unknown-recipient': entry(550, '5.1.1', 'recipient unknown'),
-  'recipient-refused': entry(550, '5.7.1', 'recipient refused'),
-  /** No next hop is configured for this direction. */
-  'no-next-hop': entry(550, '5.4.4', 'no next hop for this recipient'),
   /** The next hop does not offer SMTPUTF8 (RFC 6531 §3.2), or 8BITMIME where it would be needed. */
   'utf8-not-offered': entry(550, '5.6.7', 'the next hop cannot take internationalised addresses'),
   'eight-bit-not-offered': entry(554, '5.6.3', 'the next hop cannot take 8-bit content'),
-  'mixed-recipients': entry(451, '4.5.3', 'send to this recipient in a transaction of its own'),
 
   // Limits. Each can be raised in the configuration.
   'too-many-recipients': entry(452, '4.5.3', 'too many recipients, send the rest separately'),
@@ -141,7 +132,6 @@ export const REPLIES = {
   'too-many-errors': entry(421, '4.7.0', 'too many errors'),
   'message-too-large': entry(552, '5.3.4', 'message exceeds the size limit'),
   'header-section-too-large': entry(552, '5.3.4', 'header section exceeds the size limit'),
-  'too-many-header-fields': entry(552, '5.3.4', 'header section has too many fields'),
   'too-many-parts': entry(554, '5.6.0', 'message has too many or too deeply nested parts'),
   'command-too-slow': entry(421, '4.4.2', 'no command within the time limit'),
   'data-too-slow': entry(421, '4.4.2', 'message arrives below the minimum rate'),
@@ -151,8 +141,6 @@ export const REPLIES = {
   /** A sender that ends lines with LF, or SMTP smuggling (CVE-2023-51764). */
   'bare-line-ending': entry(550, '5.5.2', 'message has a CR or LF alone, or a NUL'),
   'line-too-long': entry(550, '5.6.0', 'message has a line beyond the limit'),
-  'bad-header-section': entry(550, '5.6.0', 'header section cannot be read'),
-  'bad-content': entry(550, '5.6.0', 'message content cannot be read'),
   /** Too many Received fields (RFC 5321 §6.3). */
   loop: entry(554, '5.4.6', 'too many hops, the message is in a loop'),
 
@@ -168,17 +156,12 @@ export const REPLIES = {
   /** A directory is silent: nothing goes out in clear on its account, and the client tries again. */
   'certificate-unknown': entry(451, '4.4.3', 'certificates cannot be looked up now, try later'),
   'signing-failed': entry(451, '4.7.5', 'the message could not be signed now'),
-  'refused-by-policy': entry(550, '5.7.1', 'message refused by policy'),
-  'deferred-by-policy': entry(451, '4.7.1', 'message deferred by policy'),
 
   // The next hop, and ourselves.
   'content-store-full': entry(452, '4.3.1', 'no room to hold the message, try later'),
   'next-hop-unavailable': entry(451, '4.4.1', 'the next hop does not answer, try later'),
   'next-hop-lost': entry(451, '4.4.2', 'connection to the next hop was lost, try later'),
   'next-hop-busy': entry(451, '4.3.2', 'all connections to the next hop are busy, try later'),
-  'next-hop-insecure': entry(451, '4.7.5', 'the next hop does not offer the TLS that is required'),
-  'next-hop-auth': entry(451, '4.7.0', 'the next hop refused our authentication'),
-  'next-hop-protocol': entry(451, '4.5.0', 'the next hop broke the protocol, try later'),
   /** A final dot was answered and another was not: the retry reaches only who has not had it. */
   'partly-delivered': entry(451, '4.3.0', 'delivered to some, try again for the others'),
   'shutting-down': entry(421, '4.3.2', 'shutting down, reconnect'),

@@ -38,6 +38,8 @@ export interface Desk {
   readonly log: Log
   readonly house: House
   readonly authenticate: Authenticate | undefined
+  /** Whether the words of a refusal, which often quote an address, may stand in the log. */
+  readonly tellsWords: boolean
   hold(): ContentSink
   /** The session is over; called once. */
   left(session: Session): void
@@ -675,7 +677,8 @@ export class Session {
 
   #tellRefusal(command: string, { code, enhanced, text }: Reply): void {
     const words = visible(typeof text === 'string' ? text : text.join(' '), 200)
-    this.#tell('command-refused', { command, code, enhanced, text: words })
+    const told = this.#desk.tellsWords ? { text: words } : {}
+    this.#tell('command-refused', { command, code, enhanced, ...told })
   }
 
   #tell(event: string, fields: Readonly<Record<string, unknown>>): void {

@@ -224,7 +224,7 @@ describe('who signs', () => {
     })
     expect(reasonFor('eve@example.test')).toEqual({
       kind: 'none',
-      reason: 'there is no identity for eve@example.test',
+      reason: 'no identity bears the address of its author',
     })
   })
 

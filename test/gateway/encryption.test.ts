@@ -15,7 +15,7 @@ import { TestClient } from '../support/client.ts'
 import { temporaryFolder } from '../support/gateway-process.ts'
 import { type IdentityFolder, lifetime, makeIdentityFolder } from '../support/identity-folder.ts'
 import { openEntity } from '../support/open-envelope.ts'
-import { openssl, opensslVerdict } from '../support/openssl.ts'
+import { opensslVerdict } from '../support/openssl.ts'
 import { rule, startHouse, type TestHouse } from './house.ts'
 
 const CANARY = 'canary-3f0c9d'
@@ -58,7 +58,7 @@ describe('when possible', () => {
     expect(opened(toAnn!, ANN)).toContain(CANARY)
     expect(toBen!.octets.toString()).toContain(CANARY)
     expect(opened(toCleo!, CLEO)).toContain(CANARY)
-    expect(() => opened(toAnn!, CLEO)).toThrow()
+    expect(() => opened(toAnn!, CLEO)).toThrow(/recipient/i)
     const serial = parseCertificate(people[CLEO]!.der).serialNumber
     for (const other of [toAnn!, toBen!]) {
       expect(other.octets.includes(serial)).toBe(false)
@@ -114,8 +114,7 @@ describe('always', () => {
     const [message] = sinks.outbound.messages
     const inside = openEntity(entityOf(message!), people[ANN]!).content
     expect(inside.toString()).toContain('multipart/signed')
-    if (!openssl.missing)
-      expect(await opensslVerdict(Buffer.concat([MIME, inside]), made.rootFile)).toBe('good')
+    expect(await opensslVerdict(Buffer.concat([MIME, inside]), made.rootFile)).toMatch(GOOD)
   })
 
   test('what is encrypted already is not encrypted again, and a label alone is not enough', async () => {
@@ -254,4 +253,6 @@ function unwrapped({ octets }: SinkMessage): Buffer {
   return Buffer.from(octets.subarray(octets.indexOf('\r\n\r\n')).toString('latin1'), 'base64')
 }
 
+/** Where there is no OpenSSL to ask, the rest of the test still counts. */
+const GOOD = /^(?:good|spawn openssl ENOENT)$/
 const MIME = Buffer.from('MIME-Version: 1.0\r\n')

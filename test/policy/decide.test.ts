@@ -265,8 +265,8 @@ describe('explainTreatment', () => {
               const wanted = wish({ sign, encrypt })
               const explanation = explainTreatment(wanted, classes, signer, certificate)
               expect(explanation.reason).not.toBe('')
-              if (!/^it is /.test(explanation.reason))
-                expect(explanation.change.length).toBeGreaterThan(0)
+              const relayed = /^it is /.test(explanation.reason)
+              expect(relayed || explanation.change.length > 0).toBe(true)
             }
   })
 })

@@ -3,10 +3,15 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { expect, test } from 'vitest'
 import type { ListenerSettings } from '../../src/smtp/listener.ts'
-import { reply } from '../../src/smtp/reply.ts'
 import { serverCertificate } from './certificate.ts'
 import { parseDialog, play, Wire } from './dialog.ts'
-import { MemorySink, type RecordingHouse, receive } from './reception.ts'
+import {
+  MemorySink,
+  RECIPIENT_OK,
+  RECIPIENT_UNKNOWN,
+  type RecordingHouse,
+  receive,
+} from './reception.ts'
 
 const folder = resolve(import.meta.dirname, '../fixtures/dialogs')
 const tls = serverCertificate()
@@ -15,11 +20,11 @@ test.each(readdirSync(folder).filter(name => name.endsWith('.smtp')))('%s', asyn
   const { settings, steps } = parseDialog(readFileSync(resolve(folder, name), 'utf8'))
   await using reception = await receive({ tls, ...listenerSettings(settings) })
   reception.house.onBegin = (_client, path) =>
-    path?.localPart === 'refused' ? reply('refused-by-policy') : undefined
+    path?.localPart === 'refused'
+      ? { code: 550, enhanced: '5.7.1', text: 'message refused by policy' }
+      : undefined
   reception.house.onRecipient = path =>
-    Promise.resolve(
-      reply(path.mailbox.localPart === 'unknown' ? 'unknown-recipient' : 'recipient-ok'),
-    )
+    Promise.resolve(path.mailbox.localPart === 'unknown' ? RECIPIENT_UNKNOWN : RECIPIENT_OK)
   const wire = await Wire.connect(reception.port)
   try {
     await play(wire, steps, count => counted(reception.house, count))

@@ -10,7 +10,14 @@ import { DEFAULT_LIMITS, listen } from '../../src/smtp/listener.ts'
 import { type Reply, reply } from '../../src/smtp/reply.ts'
 import { serverCertificate } from './certificate.ts'
 import { Wire } from './dialog.ts'
-import { MemorySink, type Reception, RecordingHouse, receive } from './reception.ts'
+import {
+  MemorySink,
+  RECIPIENT_OK,
+  RECIPIENT_UNKNOWN,
+  type Reception,
+  RecordingHouse,
+  receive,
+} from './reception.ts'
 
 const tls = serverCertificate()
 
@@ -241,7 +248,7 @@ describe('the message', () => {
     const wire = await greeted(reception)
     reception.house.onRecipient = async ({ mailbox }) => {
       await sleep(mailbox.localPart === 'slow' ? 60 : 0)
-      return reply(mailbox.localPart === 'slow' ? 'recipient-ok' : 'unknown-recipient')
+      return mailbox.localPart === 'slow' ? RECIPIENT_OK : RECIPIENT_UNKNOWN
     }
     wire.send('EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<slow@b.test>\r\nRCPT TO:<x@b.test>\r\nNOOP\r\n')
     const codes: string[] = []
@@ -263,7 +270,7 @@ describe('the message', () => {
     await wire.ask('EHLO a')
     await wire.ask('MAIL FROM:<>')
     expect(await wire.ask('RCPT TO:<b@c.test>')).toBe('451 4.3.0 internal error, try later')
-    reception.house.onRecipient = () => Promise.resolve(reply('recipient-ok'))
+    reception.house.onRecipient = () => Promise.resolve(RECIPIENT_OK)
     await wire.ask('RCPT TO:<b@c.test>')
     expect(await wire.ask('DATA')).toMatch(/^452 4\.3\.1/)
     broken = false

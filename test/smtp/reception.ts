@@ -32,7 +32,7 @@ export class RecordingHouse implements House {
   aborted = 0
   /** What to answer; each may be replaced by a test. */
   onBegin: (client: Client, reversePath: ReversePath) => Reply | undefined = () => undefined
-  onRecipient: (path: ForwardPath) => Promise<Reply> = () => Promise.resolve(reply('recipient-ok'))
+  onRecipient: (path: ForwardPath) => Promise<Reply> = () => Promise.resolve(RECIPIENT_OK)
   onContent: (signal: AbortSignal) => Promise<Reply> = () => Promise.resolve(reply('delivered'))
 
   begin(
@@ -136,3 +136,7 @@ export async function receive(
     [Symbol.asyncDispose]: () => listener.drain(0),
   }
 }
+
+/** What a next hop says of a recipient. */
+export const RECIPIENT_OK: Reply = { code: 250, enhanced: '2.1.5', text: 'recipient OK' }
+export const RECIPIENT_UNKNOWN: Reply = { code: 550, enhanced: '5.1.1', text: 'recipient unknown' }

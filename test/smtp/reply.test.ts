@@ -1,4 +1,6 @@
 /** The table of replies: its codes agree, and nothing of a stranger can split a line. @module */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
@@ -91,4 +93,14 @@ describe('formatReply', () => {
     )
     expect(formatReply({ code: 250, enhanced: '', text: [] })).toBe('250 \r\n')
   })
+})
+
+test('every reply of the table is given somewhere', () => {
+  const src = join(import.meta.dirname, '../../src')
+  const given = readdirSync(src, { recursive: true, encoding: 'utf8' })
+    .filter(file => file.endsWith('.ts') && !file.endsWith('smtp/reply.ts'))
+    .map(file => readFileSync(join(src, file), 'utf8'))
+    .join('')
+  const unused = Object.keys(REPLIES).filter(name => !given.includes(`'${name}'`))
+  expect(unused).toEqual([])
 })

@@ -156,6 +156,7 @@ async function converse(chunks: readonly string[], opening = OPENING): Promise<H
     log: silentLog,
     house,
     authenticate: undefined,
+    tellsWords: true,
     hold: () => new MemorySink(),
     left: () => left.resolve(),
   }

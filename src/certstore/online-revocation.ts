@@ -33,22 +33,27 @@ export interface OnlineOptions {
   readonly fetch: Fetch
   /** Certificates that may have signed lists and stand in no path. Default none. */
   readonly signers?: readonly Certificate[] | undefined
+  /** In ms since 1970: for how long answers live. Default that of the system. */
+  readonly clock?: (() => number) | undefined
 }
 
 /** Asks OCSP first and lists second, each as the certificate names them. */
-export function onlineRevocation({ fetch, signers = [] }: OnlineOptions): RevocationAnswers {
-  const responses = new Memory<OcspResponse>(RESPONSES)
-  const lists = new Memory<Crl>(LIST_OCTETS)
+export function onlineRevocation(options: OnlineOptions): RevocationAnswers {
+  const { fetch, signers = [], clock = Date.now } = options
+  const responses = new Memory<OcspResponse>(RESPONSES, clock)
+  const lists = new Memory<Crl>(LIST_OCTETS, clock)
 
   const byOcsp = async (question: RevocationQuestion): Promise<RevocationStatus> => {
     const { certificate, issuer } = question
     const url = pathExtensions(certificate).ocspLocations.find(isWeb)
     if (url === undefined) return NOT_NAMED
     const key = `${url} ${issuer.fingerprint} ${certificate.serialNumberHex}`
-    return known(
+    const status = await known(
       responses.recall(key, () => askResponder(url, question, fetch)),
       response => statusByOcsp(response, question),
     )
+    if (status.kind === 'unknown') responses.distrust(key, status)
+    return status
   }
   const byLists = async (question: RevocationQuestion): Promise<RevocationStatus> => {
     const urls = listLocations(question.certificate)
@@ -140,10 +145,15 @@ interface Recollection<T> {
 class Memory<T> {
   readonly #known: LRUCache<string, Recollection<T>>
   readonly #inFlight = new Map<string, Promise<T>>()
-  readonly #silent = new LRUCache<string, PosternError>({ max: 1000, ttl: SILENCE_MS })
+  readonly #silent: LRUCache<string, PosternError>
+  readonly #clock: () => number
 
-  constructor(maxSize: number) {
-    this.#known = new LRUCache({ max: 100_000, maxSize, sizeCalculation: ({ size }) => size })
+  constructor(maxSize: number, clock: () => number) {
+    const time = { perf: { now: clock }, ttlResolution: 0 }
+    const sizeCalculation = ({ size }: Recollection<T>): number => size
+    this.#clock = clock
+    this.#known = new LRUCache({ max: 100_000, maxSize, sizeCalculation, ...time })
+    this.#silent = new LRUCache({ max: 1000, ttl: SILENCE_MS, ...time })
   }
 
   async recall(key: string, ask: () => Promise<Recollection<T>>): Promise<T> {
@@ -166,7 +176,7 @@ class Memory<T> {
   async #ask(key: string, ask: () => Promise<Recollection<T>>): Promise<T> {
     try {
       const recollection = await ask()
-      const life = Math.min(recollection.until - Date.now(), LONGEST_LIFE_MS)
+      const life = Math.min(recollection.until - this.#clock(), LONGEST_LIFE_MS)
       this.#known.set(key, recollection, { ttl: Math.max(life, SILENCE_MS) })
       return recollection.value
     } catch (error) {

@@ -40,6 +40,8 @@ let listed: Certificate
 let both: Certificate
 let answer: (url: string, body: Buffer | undefined) => Promise<Buffer>
 let revocation: RevocationAnswers
+let later = 0
+const clock = (): number => Date.now() + later
 
 const fetch: Fetch = (url, { body }) => {
   asked.push(url)
@@ -57,7 +59,8 @@ beforeAll(async () => {
 
 beforeEach(() => {
   asked.length = 0
-  revocation = onlineRevocation({ fetch })
+  later = 0
+  revocation = onlineRevocation({ fetch, clock })
 })
 
 afterAll(() => folder.remove())
@@ -92,6 +95,14 @@ describe('revocation lists', () => {
     for (let time = 0; time < 3; time++)
       expect(await outcome(listed)).toMatchObject({ kind: 'unknown' })
     expect(asked).toEqual([LIST])
+  })
+
+  test('a forged list with a long life is asked for again in a minute', async () => {
+    answer = () => list([], makeKey('P-256'))
+    expect(await outcome(listed)).toMatchObject({ kind: 'unknown' })
+    later = 61_000
+    answer = () => list([1])
+    expect(await outcome(listed)).toMatchObject({ reason: 'revoked' })
   })
 
   test('B41 nothing is asked for a certificate that leads to no anchor', async () => {
@@ -148,6 +159,20 @@ describe.skipIf(noOpenssl)(`OCSP${noOpenssl ?? ''}`, () => {
     expect(await outcome(both)).toMatchObject({ kind: 'valid' })
     revocation = onlineRevocation({ fetch })
     expect(await outcome(both)).toMatchObject({ kind: 'unknown' })
+  })
+
+  test('B42 an answer that does not stand is not kept for as long as it claims', async () => {
+    answer = async (url, body) => {
+      if (url === LIST) throw new PosternError('ERR_FETCH_FAILED', 'transient', 'no answer')
+      const forged = ocsp('V', body!)
+      // A second of producedAt: what was signed is another time.
+      forged[forged.indexOf('Z') - 1]! ^= 1
+      return forged
+    }
+    expect(await outcome(both)).toMatchObject({ kind: 'unknown' })
+    later = 61_000
+    answer = async (_, body) => ocsp('R', body!)
+    expect(await outcome(both)).toMatchObject({ reason: 'revoked' })
   })
 })
 

@@ -43,6 +43,7 @@ export async function drawGraph(
   const anchorSet = new Set(anchors)
   const queue = [...anchors]
   const reached = new Set(queue)
+  const verified = new Map<string, PathFault | 'good'>()
   for (let next = queue.shift(); next; next = queue.shift()) {
     const issuer = next
     const fault = faultOfAuthority(issuer, wish, anchorSet.has(issuer))
@@ -52,10 +53,14 @@ export async function drawGraph(
     }
     for (const subject of candidates.get(nameKey(issuer.subject)) ?? []) {
       if (anchorSet.has(subject) || subject === issuer) continue
-      const wrong = await signatureFault(subject, issuer, material)
-      if (wrong) faults.push(wrong)
-      if (wrong?.reason === 'budget-exceeded') return { issuers, anchors: anchorSet, faults }
-      if (wrong) continue
+      // Certificates of one authority differ, its key does not: one signature, one calculation.
+      const pair = `${subject.fingerprint} ${issuer.publicKeyInfo.toString('latin1')}`
+      const outcome = verified.get(pair) ?? (await signatureOutcome(subject, issuer, material))
+      verified.set(pair, outcome)
+      if (outcome !== 'good') faults.push(outcome)
+      if (outcome !== 'good' && outcome.reason === 'budget-exceeded')
+        return { issuers, anchors: anchorSet, faults }
+      if (outcome !== 'good') continue
       const known = issuers.get(subject)
       if (known) known.push(issuer)
       else issuers.set(subject, [issuer])
@@ -100,15 +105,15 @@ function climb(certificate: Certificate, material: PathMaterial) {
   return { candidates, anchors, faults }
 }
 
-async function signatureFault(
+async function signatureOutcome(
   subject: Certificate,
   issuer: Certificate,
   { budget, allowSha1 }: PathMaterial,
-): Promise<PathFault | undefined> {
+): Promise<PathFault | 'good'> {
   if (budget.signatures-- <= 0)
     return { reason: 'budget-exceeded', certificate: subject, detail: 'too many signatures' }
   const outcome = await verifySigned(subject, issuer, allowSha1)
-  return outcome === 'good' ? undefined : { certificate: subject, ...SIGNATURE_FAULTS[outcome] }
+  return outcome === 'good' ? outcome : { certificate: subject, ...SIGNATURE_FAULTS[outcome] }
 }
 
 function bySubject(certificates: readonly Certificate[]): ReadonlyMap<string, Certificate[]> {

@@ -27,7 +27,7 @@ export async function makeCrlDer(plan: CrlPlan): Promise<Buffer> {
     issuer,
     time(thisUpdate),
     ...(nextUpdate ? [time(nextUpdate)] : []),
-    ...(entries.length > 0 ? [sequence(...entries)] : []),
+    ...(entries.length > 0 ? [sequence(Buffer.concat(entries))] : []),
     context(0, sequence(...extensions)),
   )
   const signature = await signOctets(issuerKey.privateKey, algorithm, tbs)

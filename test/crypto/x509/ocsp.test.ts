@@ -145,6 +145,14 @@ describe.skipIf(noOpenssl)(`OpenSSL answers what we ask${noOpenssl ?? ''}`, () =
     })
   })
 
+  test('B42 an answer about another certificate of the same issuer', async () => {
+    const response = answer(ocspRequest(parsed('good'), parseCertificate(root.der)), root)
+    expect(await statusByOcsp(response, question('revoked'))).toMatchObject({
+      kind: 'unknown',
+      why: 'not-for-this-certificate',
+    })
+  })
+
   test('B42 an answer to another nonce is replayed, and not believed', async () => {
     const nonce = randomBytes(32)
     const response = answer(ocspRequest(parsed('good'), parseCertificate(root.der), nonce), root)

@@ -8,7 +8,7 @@
  * @module
  */
 import { LRUCache } from 'lru-cache'
-import type { Certificate } from '../crypto/x509/certificate.ts'
+import { type Certificate, parseCertificate } from '../crypto/x509/certificate.ts'
 import type { Mailbox } from '../mail/address.ts'
 import { type CertificateResolver, CertificateSourceUnavailable, type Found } from './resolver.ts'
 
@@ -22,7 +22,7 @@ export interface CacheOptions {
   readonly staleMs?: number
   /** Mailboxes, default 100,000; those not asked for longest go first. */
   readonly mailboxes?: number
-  /** Octets of certificates, default 256 MiB. */
+  /** Octets of all answers, default 256 MiB. */
   readonly octets?: number
   /** Questions in flight, beyond which the answer is silence. Default 1,000. */
   readonly questions?: number
@@ -70,6 +70,8 @@ class Cache implements CachedResolver {
   readonly #source: CertificateResolver
   readonly #options: Required<CacheOptions>
   readonly #answers: LRUCache<string, Answer>
+  /** What was asked for lately, read: a certificate that is read takes ten times its octets. */
+  readonly #read = new LRUCache<string, readonly Found[]>({ max: MAX_READ })
   readonly #questions = new Map<string, Promise<readonly Found[]>>()
   readonly #counts = { hits: 0, negative: 0, misses: 0, shared: 0, stale: 0, silent: 0 }
 
@@ -94,8 +96,8 @@ class Cache implements CachedResolver {
     const now = this.#options.clock()
     if (answer && now < answer.freshUntil) {
       this.#counts.hits++
-      if (answer.found.length === 0) this.#counts.negative++
-      return answer.found
+      if (answer.kept.length === 0) this.#counts.negative++
+      return this.#recall(key, answer)
     }
     try {
       return await this.#whileTime(this.#ask(key, mailbox), signal)
@@ -106,7 +108,7 @@ class Cache implements CachedResolver {
         throw error
       }
       this.#counts.stale++
-      return answer.found
+      return this.#recall(key, answer)
     }
   }
 
@@ -117,6 +119,7 @@ class Cache implements CachedResolver {
   forget(mailbox?: Mailbox): void {
     if (mailbox) this.#answers.delete(mailbox.matchKey)
     else this.#answers.clear()
+    this.#read.clear()
   }
 
   close(): void {
@@ -144,13 +147,28 @@ class Cache implements CachedResolver {
     const { positiveMs, negativeMs, clock, questionMs } = this.#options
     const found = await this.#source.find(mailbox, AbortSignal.timeout(questionMs))
     const lifetimeMs = found.length > 0 ? positiveMs : negativeMs
-    this.#answers.set(key, { found, freshUntil: clock() + lifetimeMs })
+    const kept = found.length > 0 ? found.map(keep) : NONE
+    this.#answers.set(key, { kept, freshUntil: clock() + lifetimeMs })
+    this.#read.delete(key)
+    return found
+  }
+
+  #recall(key: string, { kept }: Answer): readonly Found[] {
+    if (kept.length === 0) return []
+    const known = this.#read.get(key)
+    if (known) return known
+    const found = kept.map(({ der, source, via }) => ({
+      certificate: parseCertificate(der),
+      source,
+      via,
+    }))
+    this.#read.set(key, found)
     return found
   }
 
   /** Whether a certificate whose time is over may be used while the source is silent. */
-  #maySpeakUp({ found, freshUntil }: Answer): boolean {
-    return found.length > 0 && this.#options.clock() < freshUntil + this.#options.staleMs
+  #maySpeakUp({ kept, freshUntil }: Answer): boolean {
+    return kept.length > 0 && this.#options.clock() < freshUntil + this.#options.staleMs
   }
 
   #whileTime<T>(question: Promise<T>, signal: AbortSignal): Promise<T> {
@@ -168,16 +186,32 @@ class Cache implements CachedResolver {
 }
 
 interface Answer {
-  readonly found: readonly Found[]
+  readonly kept: readonly Kept[]
   readonly freshUntil: number
 }
 
-/** An answer's share of memory in octets, roughly: what a certificate is read into included. */
-function sizeOf({ found }: Answer): number {
-  return found.reduce((sum, { certificate }) => sum + certificate.der.length, ANSWER_OCTETS)
+/** What was found, in as little memory as may be. */
+interface Kept {
+  readonly der: Buffer
+  readonly source: string
+  readonly via: Found['via']
 }
 
+/** A copy: the octets that came may be a small part of something large. */
+function keep({ certificate, source, via }: Found): Kept {
+  return { der: Buffer.from(certificate.der), source, via }
+}
+
+/** An answer's share of memory in octets, roughly. */
+function sizeOf({ kept }: Answer): number {
+  return kept.reduce((sum, { der }) => sum + der.length + KEPT_OCTETS, ANSWER_OCTETS)
+}
+
+const NONE: readonly Kept[] = []
+const KEPT_OCTETS = 200
 const ANSWER_OCTETS = 256
+/** Mailboxes, some 5 KB each. */
+const MAX_READ = 4_000
 const DEFAULTS: Required<CacheOptions> = {
   positiveMs: 600_000,
   negativeMs: 600_000,

@@ -123,6 +123,23 @@ describe('cache', () => {
     expect(state.asked).toBe(1)
   })
 
+  test('keeps certificates, and not what they came in', async () => {
+    const large = Buffer.alloc(1024 * 1024)
+    certificate.der.copy(large)
+    const view = parseCertificate(large.subarray(0, certificate.der.length))
+    const cache = cached({
+      name: 'large',
+      find: async () => [{ certificate: view, source: 'large', via: 'domain' }],
+    })
+    await cache.find(ann(), NEVER)
+    const [recalled] = await cache.find(ann(), NEVER)
+    expect(recalled).toMatchObject({ source: 'large', via: 'domain' })
+    expect(recalled!.certificate.fingerprint).toBe(certificate.fingerprint)
+    expect(recalled!.certificate.der.buffer.byteLength).toBeLessThan(100_000)
+    const [again] = await cache.find(ann(), NEVER)
+    expect(again!.certificate).toBe(recalled!.certificate)
+  })
+
   test('forgets what it is told to forget', async () => {
     const { state, cache, find } = house()
     await find()

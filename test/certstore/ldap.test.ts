@@ -224,6 +224,8 @@ describe.skipIf(slapd.missing)(`a real slapd${withSlapd}`, () => {
     const source = open({ urls: [own.url], breaker: { pauseMs: 100 } })
     expect(await find(source, 'ann@partner.test')).toHaveLength(1)
     own.pause()
+    // All of its threads have to come to rest.
+    await sleep(50)
     const began = performance.now()
     const all = await Promise.all(
       Array.from({ length: 5 }, (_, number) => silence(source, `x${number}@partner.test`)),
@@ -314,6 +316,10 @@ describe('servers that misbehave', () => {
       'endless garbage': socket => {
         const timer = setInterval(() => socket.write(Buffer.alloc(65_536, 0x30)), 1)
         socket.on('close', () => clearInterval(timer))
+      },
+      'answers that nobody asked for': socket => {
+        const answer = Buffer.from('300c020163650a0a0100040004000000', 'hex').subarray(0, 14)
+        socket.write(Buffer.concat(Array.from({ length: 20_000 }, () => answer)))
       },
       'a length of a gigabyte': socket => socket.write(Buffer.from('30844000000002', 'hex')),
     }

@@ -8,8 +8,11 @@ import { join } from 'node:path'
 import type { Certificate } from '../crypto/x509/certificate.ts'
 import { type Crl, parseCrl } from '../crypto/x509/crl.ts'
 import { statusByCrls } from '../crypto/x509/crl-status.ts'
+import type { RevocationAnswers, RevocationStatus } from '../crypto/x509/revocation.ts'
 import { PosternError } from '../errors.ts'
 import { readCertificateFile } from './certificate-file.ts'
+import { fetcher } from './fetch.ts'
+import { onlineRevocation } from './online-revocation.ts'
 import type { Trust } from './validate.ts'
 
 /** What the organisation trusts, by its files. */
@@ -18,8 +21,23 @@ export async function readTrust(
   revocationMode: Trust['revocationMode'],
 ): Promise<{ readonly trust: Trust; readonly faults: readonly string[] }> {
   const { anchors, revocationLists, faults } = await readTrustFiles(paths)
-  const revocation = statusByCrls(revocationLists, anchors)
+  const online = onlineRevocation({ fetch: fetcher(), signers: anchors })
+  const revocation = inOrder([statusByCrls(revocationLists, anchors), online])
   return { trust: { anchors, intermediates: [], revocation, revocationMode }, faults }
+}
+
+/** Asks the lists at hand first, and the world only where they do not know. */
+function inOrder(answers: readonly RevocationAnswers[]): RevocationAnswers {
+  return {
+    async statusOf(question) {
+      let last: RevocationStatus = { kind: 'unknown', why: 'no-answer', detail: 'nobody was asked' }
+      for (const one of answers) {
+        last = await one.statusOf(question)
+        if (last.kind !== 'unknown') return last
+      }
+      return last
+    },
+  }
 }
 
 /** What stands in the files of `trust.anchors`. */

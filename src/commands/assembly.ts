@@ -9,6 +9,8 @@ import { BlockList, isIPv6 } from 'node:net'
 import { join } from 'node:path'
 import { createDirectory, type Directory } from '../certstore/directory.ts'
 import { type IdentityFault, loadIdentities } from '../certstore/identities.ts'
+import { resolversFor } from '../certstore/sources.ts'
+import { openSqliteStore } from '../certstore/store.ts'
 import { readTrust } from '../certstore/trust.ts'
 import type { Config, Credentials, NextHopConfig, TlsConfig } from '../config/config.ts'
 import { createGateway } from '../gateway/gateway.ts'
@@ -34,7 +36,7 @@ export interface Assembly {
 export async function assemble(config: Config, log: Log): Promise<Assembly> {
   mkdirSync(config.state, { recursive: true, mode: 0o700 })
   const { identities, faults } = await loadIdentities(config.identities, new Date())
-  const { directory, faults: directoryFaults } = await directoryOf(config)
+  const { directory, faults: directoryFaults } = await directoryOf(config, log)
   for (const fault of directoryFaults) log.warn('trust-fault', { fault: visible(fault) })
   const ledger = openLedger(join(config.state, 'ledger.sqlite'), Date.now)
   ledger.forget()
@@ -77,9 +79,15 @@ export async function assemble(config: Config, log: Log): Promise<Assembly> {
 /** Where certificates of others come from, and whom to believe about them. */
 export async function directoryOf(
   config: Config,
+  log?: Log,
 ): Promise<{ directory: Directory; faults: readonly string[] }> {
   const { trust, faults } = await readTrust(config.trust.anchors, config.trust.revocation)
-  return { directory: createDirectory([], trust, () => new Date()), faults }
+  const { inOrder } = resolversFor(config.certificates, {
+    store: () => openSqliteStore(join(config.state, 'certificates.sqlite')),
+    ownDomains: new Set(config.domains),
+    ...(log && { log }),
+  })
+  return { directory: createDirectory(inOrder, trust, () => new Date()), faults }
 }
 
 /** The configuration in the words of the listener. */

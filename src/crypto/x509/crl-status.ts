@@ -5,6 +5,7 @@
  * @module
  */
 
+import { PosternError } from '../../errors.ts'
 import { DerReader } from '../asn1/der-reader.ts'
 import type { Certificate } from './certificate.ts'
 import type { Crl, CrlEntry } from './crl.ts'
@@ -44,7 +45,17 @@ function answersWithin(
   signers: readonly Certificate[],
   asked: readonly Certificate[],
 ): RevocationAnswers {
-  return { statusOf: question => statusOf({ question, crls, signers, asked }) }
+  return {
+    async statusOf(question) {
+      try {
+        return await statusOf({ question, crls, signers, asked })
+      } catch (error) {
+        // Names in distribution points are read when they are compared.
+        if (!(error instanceof PosternError)) throw error
+        return unknown('malformed', 'distribution point cannot be read')
+      }
+    },
+  }
 }
 
 interface Inquiry {

@@ -195,6 +195,7 @@ function isSoundName({ form, text, octets }: Name): boolean {
     case 'iPAddress':
       return octets.length === 4 || octets.length === 16
     case 'uniformResourceIdentifier':
+      return text.length <= MAXIMUM_URI
     case 'directoryName':
     case 'otherName':
     case 'x400Address':
@@ -254,6 +255,8 @@ function isAscii(text: string): boolean {
   return !/[^\x21-\x7e]/.test(text)
 }
 
+/** Each is looked through once a constraint. */
+const MAXIMUM_URI = 2048
 const EMPTY = Buffer.alloc(0)
 const EMAIL_ADDRESS = '1.2.840.113549.1.9.1'
 const SMTP_UTF8_MAILBOX = '1.3.6.1.5.5.7.8.9'

@@ -90,7 +90,11 @@ function climb(certificate: Certificate, material: PathMaterial) {
       continue
     }
     candidates.set(name, [current])
-    anchors.push(...(roots.get(name) ?? []))
+    for (const anchor of roots.get(name) ?? []) {
+      anchors.push(anchor)
+      // Copies of an anchor that came along would only lengthen paths.
+      seen.add(anchor.fingerprint)
+    }
     for (const issuer of sortedByHint(pool.get(name) ?? [], current)) {
       if (seen.has(issuer.fingerprint)) continue
       seen.add(issuer.fingerprint)

@@ -135,6 +135,11 @@ describe('what a list says', () => {
     expect(await statusOf([await delta(lifted, 2)])).toMatchObject({ why: 'no-answer' })
     const clean = await parseCrl(await makeCrlDer(plan({})))
     expect(await statusOf([clean, await delta(hold, 2)])).toMatchObject({ kind: 'revoked' })
+    const unclear = [crlNumber(2), deltaOf(1), extension('1.2.3', Buffer.alloc(0), true)]
+    const notUnderstood = await parseCrl(await makeCrlDer(plan({ extensions: unclear })))
+    expect(await statusOf([clean, notUnderstood])).toMatchObject({
+      why: 'unknown-critical-extension',
+    })
     const ofLater = plan({ entries: hold, extensions: [crlNumber(9), deltaOf(8)] })
     expect(await statusOf([clean, await parseCrl(await makeCrlDer(ofLater))])).toMatchObject({
       kind: 'good',

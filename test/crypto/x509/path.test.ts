@@ -6,7 +6,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { context, integer, oid, sequence, tlv } from '../../../src/crypto/asn1/der-writer.ts'
-import type { Certificate } from '../../../src/crypto/x509/certificate.ts'
+import { type Certificate, parseCertificate } from '../../../src/crypto/x509/certificate.ts'
 import { type PathOptions, validatePath } from '../../../src/crypto/x509/path.ts'
 import { pathBudget } from '../../../src/crypto/x509/path-budget.ts'
 import type { RevocationAnswers, RevocationStatus } from '../../../src/crypto/x509/revocation.ts'
@@ -308,6 +308,41 @@ describe('B39 mazes end within the budget', () => {
     const started = performance.now()
     expect(await validate(lost, [bomb])).toMatchObject({ reason: 'budget-exceeded' })
     expect(performance.now() - started).toBeLessThan(1000)
+  })
+
+  test('long names under many constraints', async () => {
+    const many = Array.from({ length: 3000 }, (_, index) => index)
+    for (const [tag, text] of [
+      [0x81, `${'a'.repeat(100_000)}@x.test`],
+      [0x82, `${'a.'.repeat(50_000)}test`],
+      [0x86, `http://${'a'.repeat(100_000)}/`],
+    ] as const) {
+      const bomb = await make(CA, caKey, ROOT, rootKey, [
+        ...AUTHORITY,
+        constraints(
+          [],
+          many.map(one => tlv(tag, Buffer.from(`p${one}.test`))),
+        ),
+      ])
+      const leaf = await make(name('User'), userKey, CA, caKey, [
+        ...USER,
+        alternativeNames(tlv(tag, Buffer.from(text))),
+      ])
+      const started = performance.now()
+      await validate(leaf, [bomb])
+      expect(performance.now() - started).toBeLessThan(500)
+    }
+  })
+
+  test('copies of the anchor that came along', async () => {
+    const copy = await make(ROOT, rootKey, ROOT, rootKey, AUTHORITY)
+    const budget = pathBudget()
+    const anchors = [root]
+    const twin = Array.from({ length: 50 }, () => parseCertificate(Buffer.from(root.der)))
+    const result = await validate(user, [...twin, ca], { anchors, budget })
+    expect(result).toMatchObject({ kind: 'valid', path: [user, ca, root] })
+    expect(budget.signatures).toBe(98)
+    expect((await validate(user, [copy, ca])).kind).toBe('valid')
   })
 
   test('policies that are all mapped to all others', async () => {

@@ -4,6 +4,7 @@
  * @module
  */
 import { describe, expect, test } from 'vitest'
+import { type Certificate, parseCertificate } from '../../../src/crypto/x509/certificate.ts'
 import { parseCrl } from '../../../src/crypto/x509/crl.ts'
 import { statusByCrls } from '../../../src/crypto/x509/crl-status.ts'
 import { validatePath } from '../../../src/crypto/x509/path.ts'
@@ -73,7 +74,53 @@ describe.skipIf(noCorpora)(`PKITS${noCorpora}`, () => {
   test.each(cases.filter(({ id }) => DSA.has(id)))('does not apply, DSA: $id $title', async one => {
     expect(wordOf(await outcomeOf(one))).toBe(DSA.get(one.id))
   })
+
+  /** Of each kind of extension one case. */
+  const DAMAGED = [
+    'pkits-4.13.19',
+    'pkits-4.10.12.1',
+    'pkits-4.14.22',
+    'pkits-4.14.34',
+    'pkits-4.15.5',
+  ]
+  test.each(DAMAGED)('B57 %s: whatever is damaged, the answer is a value', async id => {
+    const one = cases.find(other => other.id === id)!
+    const { certificate, certificates, crls } = readSignedMessage(one.file)
+    const anchors = one.inputs.trust.map(readCertificateFile)
+    const time = new Date('2026-11-23T00:00:00Z')
+    const kinds = new Set<string>()
+    for (let round = 0; round < 400; round++) {
+      const damaged = certificates.flatMap(({ der }) => readable(damage(der, round)))
+      const lists = await Promise.all(
+        crls.map(der => parseCrl(damage(der, round)).catch(() => undefined)),
+      )
+      const revocation = statusByCrls(
+        lists.filter(list => list !== undefined),
+        damaged,
+      )
+      const target = damaged.find(({ subject }) => subject.equals(certificate.subject))
+      const options = { anchors, intermediates: damaged, time, revocation }
+      kinds.add((await validatePath(target ?? certificate, options)).kind)
+    }
+    expect(kinds).toContain('invalid')
+  })
 })
+
+/** One octet of three in four is another, at a place that the round tells. */
+function damage(der: Buffer, round: number): Buffer {
+  const altered = Buffer.from(der)
+  const at = (round * 2_654_435_761 + der.length * 97) % der.length
+  if ((round + der.length) % 4 !== 0) altered[at]! ^= 1 << (round % 8)
+  return altered
+}
+
+function readable(der: Buffer): Certificate[] {
+  try {
+    return [parseCertificate(der)]
+  } catch {
+    return []
+  }
+}
 
 async function outcomeOf({ file, inputs }: CorpusCase): Promise<PathResult> {
   const { certificate, certificates, crls } = readSignedMessage(file)

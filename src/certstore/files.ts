@@ -57,6 +57,8 @@ export class FilesResolver implements CertificateResolver {
   #index: Index = EMPTY_INDEX
   #failure: Error | undefined
   #scan: Promise<void> | undefined
+  /** The scan that runs, where answers have to wait for it. */
+  #awaited: Promise<void> | undefined
   #scannedAt = Number.NEGATIVE_INFINITY
   #stale = true
   #watcher: FSWatcher | undefined
@@ -116,7 +118,12 @@ export class FilesResolver implements CertificateResolver {
 
   /** A change that we were told of is waited for; a look at the dates goes on behind the answer. */
   async #refresh(): Promise<void> {
-    if (this.#stale || this.#failure) return this.#rescan()
+    if (this.#stale || this.#failure) {
+      this.#awaited = this.#rescan()
+      return this.#awaited
+    }
+    // Who comes while that scan runs waits for it too: what is not read yet is not "none".
+    if (this.#awaited) return this.#awaited
     const patienceMs = this.#watcher ? this.#rescanMs * 10 : this.#rescanMs
     if (performance.now() - this.#scannedAt > patienceMs) void this.#rescan()
   }
@@ -125,6 +132,7 @@ export class FilesResolver implements CertificateResolver {
   #rescan(): Promise<void> {
     this.#scan ??= this.#scanOnce().finally(() => {
       this.#scan = undefined
+      this.#awaited = undefined
     })
     return this.#scan
   }

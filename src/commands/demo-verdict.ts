@@ -14,39 +14,70 @@ import { contentTypeOf } from '../mail/media-type.ts'
 
 /** How a message arrived, and who says so. */
 export interface Verdict {
-  readonly state: 'signed' | 'as it was' | 'broken'
+  readonly state: 'signed' | 'signed and encrypted' | 'as it was' | 'broken'
   readonly words: string
 }
 
-/** Looks at a message as its recipient would, with the root as the only trust anchor. */
-export async function verdictOn(octets: Buffer, rootFile: string): Promise<Verdict> {
-  const { essence } = contentTypeOf(parseHeaderSection(octets))
+/** Files that a recipient has. */
+export interface Keyring {
+  /** The only trust anchor. */
+  readonly rootFile: string
+  /** Certificate and private key. */
+  readonly keyFile: string
+}
+
+/** Looks at a message as its recipient would. */
+export async function verdictOn(octets: Buffer, keyring: Keyring): Promise<Verdict> {
+  const { essence, parameters } = contentTypeOf(parseHeaderSection(octets))
+  const isEncrypted = parameters.get('smime-type') === 'enveloped-data'
   if (essence !== 'multipart/signed' && essence !== 'application/pkcs7-mime')
     return { state: 'as it was', words: `no signature, ${octets.length} octets` }
   const folder = await mkdtemp(join(tmpdir(), 'postern-verdict-'))
   try {
     const file = join(folder, 'message.eml')
     await writeFile(file, octets)
-    return await askOpenssl(file, rootFile)
+    return isEncrypted ? await openAndVerify(file, keyring) : await verify(file, keyring)
+  } catch (error) {
+    return refusal(error, isEncrypted)
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
 }
 
-async function askOpenssl(file: string, rootFile: string): Promise<Verdict> {
-  const run = promisify(execFile)
-  try {
-    const { stdout: version } = await run('openssl', ['version'])
-    await run('openssl', ['cms', '-verify', '-in', file, '-CAfile', rootFile, '-out', '/dev/null'])
-    const says = version.split(' ', 2).join(' ')
-    return { state: 'signed', words: `${says} says that the signature and its path are good` }
-  } catch (error) {
-    const { code, stderr } = error as { code?: unknown; stderr?: string }
-    if (code === 'ENOENT')
-      return { state: 'signed', words: 'no openssl here; Postern verified it before it left' }
-    return {
-      state: 'broken',
-      words: `OpenSSL refuses it: ${stderr?.trim().split('\n').at(-1) ?? String(code)}`,
-    }
-  }
+async function verify(file: string, { rootFile }: Keyring): Promise<Verdict> {
+  const version = await openssl('version')
+  await openssl('cms', '-verify', '-in', file, '-CAfile', rootFile, '-out', '/dev/null')
+  const says = version.split(' ', 2).join(' ')
+  return { state: 'signed', words: `${says} says that the signature and its path are good` }
+}
+
+async function openAndVerify(file: string, keyring: Keyring): Promise<Verdict> {
+  const { keyFile } = keyring
+  const opened = `${file}.opened`
+  await openssl(
+    'cms',
+    '-decrypt',
+    '-in',
+    file,
+    '-recip',
+    keyFile,
+    '-inkey',
+    keyFile,
+    '-out',
+    opened,
+  )
+  const { words } = await verify(opened, keyring)
+  return { state: 'signed and encrypted', words: `opened with its recipient's key; ${words}` }
+}
+
+async function openssl(...args: readonly string[]): Promise<string> {
+  return (await promisify(execFile)('openssl', args)).stdout
+}
+
+function refusal(error: unknown, isEncrypted: boolean): Verdict {
+  const { code, stderr } = error as { code?: unknown; stderr?: string }
+  const why = stderr?.trim().split('\n').at(-1) ?? String(code)
+  if (code !== 'ENOENT') return { state: 'broken', words: `OpenSSL refuses it: ${why}` }
+  const words = 'no openssl here to ask; what was signed, Postern verified before it left'
+  return { state: isEncrypted ? 'signed and encrypted' : 'signed', words }
 }

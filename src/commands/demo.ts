@@ -10,7 +10,7 @@
 import { once } from 'node:events'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { createTransport } from 'nodemailer'
 import { loadConfig } from '../config/load.ts'
@@ -19,7 +19,7 @@ import { type Log, type LogFields, silentLog } from '../log.ts'
 import { listen } from '../smtp/listener.ts'
 import { assemble } from './assembly.ts'
 import { type Arrival, startMailbox } from './demo-mailbox.ts'
-import { verdictOn } from './demo-verdict.ts'
+import { type Verdict, verdictOn } from './demo-verdict.ts'
 
 /** Runs until Ctrl-C, or once with `--once`; 0, or 1 where a message did not come out as promised. */
 export async function demo(argv: readonly string[]): Promise<number> {
@@ -77,7 +77,7 @@ interface Scene {
   readonly subject: string
   readonly text: string
   /** Recipient to what has to arrive. */
-  readonly expected: Readonly<Record<string, 'signed' | 'as it was'>>
+  readonly expected: Readonly<Record<string, Verdict['state']>>
 }
 
 async function tellScenes(
@@ -119,10 +119,23 @@ async function send(port: number, { from, to, subject, text }: Scene): Promise<v
 function tellDecisions(happenings: readonly LogFields[]): void {
   for (const { recipients } of happenings)
     for (const it of (recipients ?? []) as readonly Record<string, string>[])
-      say(
-        `  decided for ${it['recipient']}`,
-        [`rule ${it['rule']}: ${it['treatment']}`, it['identity'] ?? it['reason']].join(', '),
-      )
+      say(`  decided for ${it['recipient']}`, decision(it))
+}
+
+function decision({
+  rule,
+  treatment,
+  identity,
+  source,
+  notEncrypted,
+  reason,
+}: Record<string, string>): string {
+  const words = [`rule ${rule}: ${treatment}`]
+  if (identity) words.push(`signed by ${identity}`)
+  if (source) words.push(`certificate from ${basename(source)}`)
+  if (notEncrypted) words.push(`not encrypted: ${notEncrypted}`)
+  if (reason) words.push(reason)
+  return words.join(', ')
 }
 
 async function tellArrival(
@@ -130,7 +143,10 @@ async function tellArrival(
   scene: Scene | undefined,
   folder: string,
 ): Promise<boolean> {
-  const verdict = await verdictOn(arrival.octets, join(folder, 'root.pem'))
+  const verdict = await verdictOn(arrival.octets, {
+    rootFile: join(folder, 'trust', 'root.pem'),
+    keyFile: join(folder, 'carol.pem'),
+  })
   const wanted = arrival.recipients.map(recipient => scene?.expected[recipient])
   const asWanted = wanted.every(it => it === undefined || it === verdict.state)
   say(`  arrived for ${arrival.recipients.join(', ')}`, `${verdict.state}: ${verdict.words}`)
@@ -144,7 +160,10 @@ async function stayUp(
   folder: string,
 ): Promise<void> {
   say('', '')
-  say('try it', `any client may send to 127.0.0.1:${port}; mail from alice@example.test is signed`)
+  say(
+    'try it',
+    `any client may send to 127.0.0.1:${port}; mail from alice@example.test is signed, to carol@partner.test encrypted`,
+  )
   say('', `swaks --server 127.0.0.1:${port} --from alice@example.test --to you@elsewhere.test`)
   say('', 'Ctrl-C ends the demo and leaves nothing behind.')
   const timer = setInterval(() => {
@@ -156,7 +175,8 @@ async function stayUp(
 }
 
 async function makeIdentities(folder: string): Promise<void> {
-  await mkdir(join(folder, 'identities'), { mode: 0o700 })
+  for (const name of ['identities', 'certificates', 'trust'])
+    await mkdir(join(folder, name), { mode: 0o700 })
   const life = {
     notBefore: new Date(Date.now() - 3_600_000),
     notAfter: new Date(Date.now() + 30 * 86_400_000),
@@ -175,9 +195,19 @@ async function makeIdentities(folder: string): Promise<void> {
     issuer: issuing,
     key: 'rsa-2048',
   })
-  await writeFile(join(folder, 'root.pem'), certificatePem(root.der))
+  const carol = await issue({
+    ...life,
+    commonName: 'Carol',
+    addresses: ['carol@partner.test'],
+    issuer: issuing,
+    key: 'rsa-2048',
+  })
+  await writeFile(join(folder, 'trust', 'root.pem'), certificatePem(root.der))
   await writeFile(join(folder, 'identities', 'alice.pem'), identityPem(alice), { mode: 0o600 })
-  say('identities', 'a private CA, and an RSA-2048 certificate for alice@example.test')
+  const known = [carol, issuing].map(({ der }) => certificatePem(der)).join('')
+  await writeFile(join(folder, 'certificates', 'carol.pem'), known)
+  await writeFile(join(folder, 'carol.pem'), identityPem(carol), { mode: 0o600 })
+  say('certificates', 'a private CA; alice@example.test is ours, carol@partner.test is known')
 }
 
 function configuration(port: number, nextHopPort: number): string {
@@ -191,13 +221,16 @@ nextHop:
   outbound: { host: 127.0.0.1, port: ${nextHopPort}, tls: none }
 identities:
   - { files: identities/ }
+certificates:
+  - { files: certificates/ }
+trust: { anchors: [trust/], revocation: off }
 rules:
   - name: machines-that-cannot-read-signatures
     when: { direction: outbound, recipient: "*@machines.test" }
     then: { sign: never }
   - name: outbound
     when: { direction: outbound }
-    then: { sign: always }
+    then: { sign: always, encrypt: when-possible }
 `
 }
 
@@ -227,10 +260,14 @@ const SCENES: readonly Scene[] = [
   {
     title: 'outbound',
     from: 'alice@example.test',
-    to: ['bob@partner.test', 'robot@machines.test'],
+    to: ['bob@partner.test', 'carol@partner.test', 'robot@machines.test'],
     subject: 'Quarterly figures',
     text: 'Dear Bob,\n\nthe figures are as discussed: 1,000 € more.\n\nAlice\n',
-    expected: { 'bob@partner.test': 'signed', 'robot@machines.test': 'as it was' },
+    expected: {
+      'bob@partner.test': 'signed',
+      'carol@partner.test': 'signed and encrypted',
+      'robot@machines.test': 'as it was',
+    },
   },
   {
     title: 'inbound',

@@ -275,6 +275,7 @@ class Trip implements Transaction {
             : undefined,
         certificate: it.found?.kind === 'valid' ? it.found.certificate.fingerprint : undefined,
         source: it.found?.kind === 'valid' ? it.found.source : undefined,
+        notEncrypted: it.found && it.found.kind !== 'valid' ? it.found.reason : undefined,
       })),
       reply: answer.code,
       enhanced: answer.enhanced,

@@ -1,4 +1,4 @@
-import { chmod, mkdir, rename, rm, unlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
@@ -90,14 +90,15 @@ describe('a folder', () => {
 
   test('a change that no watch tells of is seen by the dates', async () => {
     const parent = await temporaryFolder()
-    const folder = join(parent, 'certificates')
-    await mkdir(folder)
-    const source = open(folder, { rescanMs: 5 })
+    const link = join(parent, 'certificates')
+    for (const name of ['one', 'two']) await mkdir(join(parent, name))
+    await writeFile(join(parent, 'two', 'ann.cer'), ann.der)
+    await symlink('one', link)
+    const source = open(link, { rescanMs: 2 })
     expect(await names(source, 'ann@partner.test')).toEqual([])
-    // The watch holds on to the old folder.
-    await rename(folder, join(parent, 'old'))
-    await mkdir(folder)
-    await writeFile(join(folder, 'ann.cer'), ann.der)
+    // The watch stays with the folder that the link led to.
+    await symlink('two', join(parent, 'new'))
+    await rename(join(parent, 'new'), link)
     await eventually(async () => (await names(source, 'ann@partner.test')).length === 1)
   })
 
@@ -141,6 +142,14 @@ describe('silence is not none', () => {
         error => error instanceof CertificateSourceUnavailable,
       ),
     )
+  })
+
+  test('B69 who asks while the folder is read for the first time waits, and is not told "none"', async () => {
+    const folder = await temporaryFolder()
+    await writeFile(join(folder, 'ann.cer'), ann.der)
+    const source = open(folder)
+    const asked = Array.from({ length: 5 }, () => names(source, 'ann@partner.test'))
+    for (const found of await Promise.all(asked)) expect(found).toEqual(['CN=Ann@Partner.test'])
   })
 
   test('a closed source, and a client that is gone', async () => {

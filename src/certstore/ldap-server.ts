@@ -238,5 +238,5 @@ async function within<T>(timeoutMs: number, promise: Promise<T>, late: () => voi
 }
 
 /** Twenty entries with a dozen certificates each have room in it. */
-const MAX_OCTETS = 16 * 1024 * 1024
+const MAX_OCTETS = 4 * 1024 * 1024
 const TIME_LIMIT_SECONDS = 2

@@ -277,6 +277,27 @@ describe.skipIf(slapd.missing)(`a real slapd${withSlapd}`, () => {
     expect(proxy.open()).toBe(0)
   })
 
+  test('a kept connection that the server gives up in the middle is no failure yet', async () => {
+    const { port } = new URL(directory.url)
+    const proxy = await server(socket => {
+      const onward = connect(Number(port), '127.0.0.1')
+      const first = proxy.connections() === 1
+      let questions = 0
+      socket.on('data', octets => {
+        questions++
+        if (first && questions === 2) socket.destroy()
+        else onward.write(octets)
+      })
+      onward.pipe(socket)
+      onward.on('error', () => {})
+      socket.on('close', () => onward.destroy())
+    })
+    const source = open({ urls: [proxy.url] })
+    expect(await find(source, 'ann@partner.test')).toHaveLength(1)
+    expect(await find(source, 'bob@partner.test')).toHaveLength(1)
+    expect(proxy.connections()).toBe(2)
+  })
+
   test('R9 10,000 entries', async () => {
     const one = der('ann')
     const many = function* () {
@@ -332,6 +353,20 @@ describe('servers that misbehave', () => {
     }
     const source = open({ urls: ['ldap://127.0.0.1:1'], timeoutMs })
     expect(await silence(source, 'ann@partner.test')).toContain('ECONNREFUSED')
+  })
+
+  test('R9 an endless answer is cut off long before its time is over', async () => {
+    const { url } = await server(socket => {
+      const part = Buffer.alloc(262_144, 0x30)
+      part.write('30847fffffff', 'hex')
+      const more = () => void socket.write(part, error => void (error ?? more()))
+      more()
+    })
+    const began = performance.now()
+    expect(await silence(open({ urls: [url], timeoutMs: 8000 }), 'ann@partner.test')).toContain(
+      'closed',
+    )
+    expect(performance.now() - began).toBeLessThan(4000)
   })
 
   test('R9 slow: an answer after 5 s is an answer too late', async () => {

@@ -427,6 +427,16 @@ describe('B38 name constraints', () => {
       expect(await constrained([mail('example.test')], [], more, inSubject)).toBe(false)
   })
 
+  test('a URI by its host, which must be a name, and no URI without end', async () => {
+    const uri = (text: string): Buffer => tlv(0x86, Buffer.from(text))
+    const below = (text: string) => constrained([uri('.test')], [], [alternativeNames(uri(text))])
+    expect(await below('https://user@a.test:443/path?query')).toBe(true)
+    expect(await below('https://a.example/.test')).toBe(false)
+    expect(await below('https://127.0.0.1/')).toBe(false)
+    expect(await below('urn:a.test')).toBe(false)
+    expect(await below(`https://a.test/${'a'.repeat(2048)}`)).toBe(false)
+  })
+
   test('a directory name, whatever its string type, case and white space', async () => {
     const subject = (value: Buffer) => sequence(relativeName('2.5.4.10', value))
     const same = subject(tlv(0x0c, Buffer.from('  Example  ORG ')))

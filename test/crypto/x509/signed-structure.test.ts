@@ -25,6 +25,7 @@ describe('RSASSA-PSS', () => {
     ['another trailer', pss(SHA_256, NULLS, 32, [context(3, integer(2))]), 'algorithm-refused'],
     ['a short salt', pss(SHA_256, NULLS, 20), 'algorithm-refused'],
     ['another mask', pss(SHA_256, NULLS, 32, [], SHA_384), 'algorithm-refused'],
+    ['another mask generator', pss(SHA_256, NULLS, 32, [], SHA_256, '1.2.3'), 'algorithm-refused'],
     ['another digest', pss(SHA_384, NULLS, 48), 'bad'],
     ['SHA-1', pss(SHA_1, NULLS, 20), 'algorithm-refused'],
     [
@@ -89,13 +90,14 @@ function pss(
   saltLength: number,
   more: readonly Buffer[] = [],
   maskDigest = digest,
+  mask = MGF1,
 ): Buffer {
   const hash = (type: string) => sequence(oid(type), ...parameters)
   return sequence(
     oid('1.2.840.113549.1.1.10'),
     sequence(
       context(0, hash(digest)),
-      context(1, sequence(oid(MGF1), hash(maskDigest))),
+      context(1, sequence(oid(mask), hash(maskDigest))),
       context(2, integer(saltLength)),
       ...more,
     ),

@@ -57,10 +57,10 @@ export class FilesResolver implements CertificateResolver {
   #index: Index = EMPTY_INDEX
   #failure: Error | undefined
   #scan: Promise<void> | undefined
-  /** The scan that runs, where answers have to wait for it. */
-  #awaited: Promise<void> | undefined
   #scannedAt = Number.NEGATIVE_INFINITY
-  #stale = true
+  /** Changes that we were told of, and how many of them the last scan has seen. */
+  #changes = 1
+  #seen = 0
   #watcher: FSWatcher | undefined
   #closed = false
 
@@ -70,6 +70,8 @@ export class FilesResolver implements CertificateResolver {
     this.#log = log
     this.#rescanMs = rescanMs
     this.#clock = clock
+    // Authorities are wanted also where the first answer comes from another source.
+    void this.#rescan()
   }
 
   /** Everything that is there for a mailbox, as of now: what was dropped in a moment ago counts. */
@@ -88,8 +90,8 @@ export class FilesResolver implements CertificateResolver {
     return this.#index.others
   }
 
-  *intermediates(): Iterable<Certificate> {
-    yield* this.#index.authorities
+  intermediates(): readonly Certificate[] {
+    return this.#index.authorities
   }
 
   /** What lies there, file by file. */
@@ -118,12 +120,9 @@ export class FilesResolver implements CertificateResolver {
 
   /** A change that we were told of is waited for; a look at the dates goes on behind the answer. */
   async #refresh(): Promise<void> {
-    if (this.#stale || this.#failure) {
-      this.#awaited = this.#rescan()
-      return this.#awaited
-    }
-    // Who comes while that scan runs waits for it too: what is not read yet is not "none".
-    if (this.#awaited) return this.#awaited
+    if (this.#failure) await this.#rescan()
+    // The scan that runs may have begun before the change: then one more is needed, and not another.
+    for (let turn = 0; turn < 2 && this.#seen !== this.#changes; turn++) await this.#rescan()
     const patienceMs = this.#watcher ? this.#rescanMs * 10 : this.#rescanMs
     if (performance.now() - this.#scannedAt > patienceMs) void this.#rescan()
   }
@@ -132,7 +131,6 @@ export class FilesResolver implements CertificateResolver {
   #rescan(): Promise<void> {
     this.#scan ??= this.#scanOnce().finally(() => {
       this.#scan = undefined
-      this.#awaited = undefined
     })
     return this.#scan
   }
@@ -140,7 +138,7 @@ export class FilesResolver implements CertificateResolver {
   async #scanOnce(): Promise<void> {
     // Watched before it is read: what changes while we read is read again.
     this.#watch()
-    this.#stale = false
+    const changes = this.#changes
     try {
       const files = await readChanged(await pathsOf(this.#path), this.#known)
       this.#failure = undefined
@@ -152,6 +150,7 @@ export class FilesResolver implements CertificateResolver {
       this.#failure = error as Error
       this.#log.warn('certificate-files-unreadable', { source: this.name, reason: String(error) })
     } finally {
+      this.#seen = changes
       this.#scannedAt = performance.now()
     }
   }
@@ -161,7 +160,7 @@ export class FilesResolver implements CertificateResolver {
     if (this.#watcher || this.#closed) return
     try {
       const watcher = watch(this.#path, { persistent: false }, () => {
-        this.#stale = true
+        this.#changes++
       })
       watcher.on('error', () => {
         watcher.close()

@@ -8,7 +8,9 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { Agent, type AgentOptions, get } from 'node:https'
+import type { Certificate } from '../crypto/x509/certificate.ts'
 import type { Mailbox } from '../mail/address.ts'
+import { Authorities } from './authorities.ts'
 import { bears } from './bearing.ts'
 import { type BreakerOptions, CircuitBreaker } from './breaker.ts'
 import { readCertificateFile } from './certificate-file.ts'
@@ -41,6 +43,7 @@ class HttpResolver implements CertificateResolver {
   readonly #options: HttpOptions
   readonly #breaker: CircuitBreaker
   readonly #turns = new Turns(AT_ONCE)
+  readonly #authorities = new Authorities()
   #agent: Agent | undefined
 
   constructor(options: HttpOptions) {
@@ -66,12 +69,17 @@ class HttpResolver implements CertificateResolver {
     }
   }
 
+  intermediates(): readonly Certificate[] {
+    return this.#authorities.all()
+  }
+
   close(): void {
     this.#agent?.destroy()
   }
 
   #certificatesFor(mailbox: Mailbox, octets: Buffer): Found[] {
     const { certificates, faults } = readCertificateFile(octets)
+    this.#authorities.add(certificates)
     const own = certificates.filter(certificate => bears(certificate, mailbox))
     if (own.length === 0)
       throw new Error(faults[0] ?? "the portal gives somebody else's certificate")

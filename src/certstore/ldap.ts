@@ -8,6 +8,7 @@
 import type { Entry } from 'ldapts'
 import type { Certificate } from '../crypto/x509/certificate.ts'
 import type { Mailbox } from '../mail/address.ts'
+import { Authorities } from './authorities.ts'
 import { mailboxKey, mailboxKeys } from './bearing.ts'
 import { type BreakerOptions, CircuitBreaker } from './breaker.ts'
 import { readCertificateFile } from './certificate-file.ts'
@@ -50,6 +51,7 @@ class LdapResolver implements CertificateResolver {
   readonly name: string
   readonly #breaker: CircuitBreaker
   readonly #turns = new Turns(AT_ONCE)
+  readonly #authorities = new Authorities()
   readonly #timeoutMs: number
   readonly #clock: () => number
   readonly #match: readonly LdapMatch[]
@@ -85,6 +87,10 @@ class LdapResolver implements CertificateResolver {
       throw this.#silence(cause)
     }
     return this.#certificatesFor(mailbox, entries)
+  }
+
+  intermediates(): readonly Certificate[] {
+    return this.#authorities.all()
   }
 
   close(): void {
@@ -127,6 +133,7 @@ class LdapResolver implements CertificateResolver {
       const own = this.#addressesOf(entry)
       const { certificates, faults } = readValues(valuesOf(entry, this.#attributes))
       if (faults.length > 0) suspicion ??= faults[0]
+      this.#authorities.add(certificates)
       for (const certificate of certificates) {
         const keys = mailboxKeys(certificate)
         if (keys.includes(mailbox.matchKey)) {

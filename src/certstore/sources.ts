@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { Certificate } from '../crypto/x509/certificate.ts'
 import type { Log } from '../log.ts'
 import type { Mailbox } from '../mail/address.ts'
 import { type CachedResolver, type CacheOptions, cached } from './cache.ts'
@@ -130,6 +131,9 @@ function onlyFor(
     name: source.name,
     find: async (mailbox: Mailbox, signal: AbortSignal) =>
       asked.has(mailbox.domain) ? source.find(mailbox, signal) : [],
+    intermediates: () => source.intermediates?.() ?? NO_AUTHORITIES,
     close: () => source.close?.(),
   }
 }
+
+const NO_AUTHORITIES: readonly Certificate[] = []

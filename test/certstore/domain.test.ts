@@ -6,8 +6,10 @@ import { openFiles } from '../../src/certstore/files.ts'
 import { askInOrder, CertificateSourceUnavailable } from '../../src/certstore/resolver.ts'
 import { box, ca, certsOnly, NEVER, person, temporaryFolder } from './people.ts'
 
-async function house() {
+async function house(...own: string[]) {
   const folder = await temporaryFolder()
+  for (const address of own)
+    await writeFile(join(folder, `${address}.cer`), (await person(address)).der)
   const gateway = await person('gateway@partner.test')
   const file = join(folder, 'partner.p7b')
   await writeFile(file, certsOnly(gateway.der, (await ca()).der))
@@ -17,7 +19,7 @@ async function house() {
     domain.close?.()
     people.close()
   })
-  return { folder, domain, people }
+  return { domain, people }
 }
 
 test("field 14: one certificate for everybody of a domain, not for those below it, not the authority's", async () => {
@@ -35,8 +37,7 @@ test("field 14: one certificate for everybody of a domain, not for those below i
 })
 
 test("field 14: a person's own is preferred, wherever it stands", async () => {
-  const { folder, domain, people } = await house()
-  await writeFile(join(folder, 'ann.cer'), (await person('ann@partner.test')).der)
+  const { domain, people } = await house('ann@partner.test')
   const both = askInOrder([domain, people])
   const found = await both.find(box('ann@partner.test'), NEVER)
   expect(found.map(({ via }) => via)).toEqual(['domain', 'address'])

@@ -126,6 +126,26 @@ describe('a folder', () => {
   })
 })
 
+describe('at the same moment', () => {
+  test('B69 who asks while the folder is being read waits, and is not told "none"', async () => {
+    const folder = await temporaryFolder()
+    await writeFile(join(folder, 'ann.cer'), ann.der)
+    const source = open(folder)
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => names(source, 'ann@partner.test')),
+    )
+    expect(answers.every(found => found.length === 1)).toBe(true)
+  })
+
+  test('authorities are there without a question', async () => {
+    const folder = await temporaryFolder()
+    await writeFile(join(folder, 'ca.cer'), (await ca()).der)
+    const source = open(folder)
+    await eventually(async () => source.intermediates().length === 1)
+    expect(source.intermediates()).toBe(source.intermediates())
+  })
+})
+
 describe('silence is not none', () => {
   test('a folder that is not there, and comes', async () => {
     const parent = await temporaryFolder()

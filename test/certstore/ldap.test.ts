@@ -96,6 +96,9 @@ describe.skipIf(slapd.missing)(`a real slapd${withSlapd}`, () => {
     expect(await find(source, 'cid@partner.test')).toHaveLength(2)
     const [found] = await source.find(box('ann@partner.test'), NEVER)
     expect(found).toMatchObject({ source: 'ldap:test', via: 'address' })
+    expect([...source.intermediates!()].map(({ subjectText }) => subjectText)).toEqual([
+      'CN=Test Authority',
+    ])
   })
 
   test('proxyAddresses of Active Directory, and the attribute that is asked for', async () => {

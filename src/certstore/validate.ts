@@ -30,7 +30,7 @@ export type Belief =
     }
   /** It may not be used, today or ever: counts as no certificate (RFC 8550 §4). */
   | { readonly kind: 'invalid'; readonly reason: string }
-  /** Its status could not be told, and has to be: counts as no answer. */
+  /** It could not be told, and has to be: of its status, or of its path. Counts as no answer. */
   | { readonly kind: 'unknown'; readonly reason: string }
 
 /**
@@ -63,7 +63,12 @@ export async function validateForEncryption(
         ? { kind: 'unknown', reason: `revocation of ${result.at} cannot be told: ${result.detail}` }
         : believed(certificate, `revocation of ${result.at} could not be told: ${result.detail}`)
     case 'invalid':
-      return { kind: 'invalid', reason: `${result.detail} (${result.reason}, ${result.at})` }
+      return {
+        // Where we stopped looking, nothing was found out: whoever lays out a maze of authorities must
+        // not have mail sent in clear by it.
+        kind: result.reason === 'budget-exceeded' ? 'unknown' : 'invalid',
+        reason: `${result.detail} (${result.reason}, ${result.at})`,
+      }
   }
 }
 

@@ -189,6 +189,9 @@ function revoked(at: string, revokedAt: Date, revocationReason: RevokedPath['rev
  */
 function failure(certificate: Certificate, search: Search): PathResult {
   if (search.unknown) return search.unknown
+  // Whatever else was found wrong, a path that holds may be among those that were not looked at.
+  const cutOff = search.faults.find(({ reason }) => reason === 'budget-exceeded')
+  if (cutOff) return invalid(cutOff)
   if (search.revoked) return search.revoked
   const [first, ...more] = search.faults
   if (!first)

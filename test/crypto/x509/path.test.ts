@@ -245,7 +245,7 @@ describe('B39 mazes end within the budget', () => {
     const budget = pathBudget()
     const started = performance.now()
     const result = await validate(lost, maze, { anchors: [forbidding], budget })
-    expect(result).toMatchObject({ kind: 'invalid', reason: 'name-constraints' })
+    expect(result).toMatchObject({ kind: 'invalid', reason: 'budget-exceeded' })
     expect(budget.signatures).toBe(100 - 74)
     expect(budget.steps).toBeLessThan(0)
     expect(performance.now() - started).toBeLessThan(1000)

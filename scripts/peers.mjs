@@ -14,6 +14,8 @@ const PEERS = [
   { package: 'ldap-utils', command: 'ldapsearch' },
   { package: 'swaks', command: 'swaks' },
   { package: 'strace', command: 'strace' },
+  { package: 'unbound', command: 'unbound' },
+  { package: 'bind9-utils', command: 'dnssec-signzone' },
   { package: 'openjdk-17-jdk-headless', command: 'javac' },
   { package: 'libbcmail-java', file: '/usr/share/java/bcmail.jar' },
   { package: 'libbcpkix-java', file: '/usr/share/java/bcpkix.jar' },

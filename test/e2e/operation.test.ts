@@ -351,7 +351,7 @@ describe('explain', () => {
     expect(bob).toMatch(/^ {4}from +.*identities\/alice@example\.test\.pem$/m)
     expect(bob).toMatch(/^ {4}algorithm +\S*ecdsa/im)
     expect(bob).toMatch(
-      /^ {2}otherwise +with sign: never in rule outbound it would pass unsigned$/m,
+      /^ {2}otherwise +with sign: never in rule outbound it would not be signed$/m,
     )
     expect(carol).toMatch(/^ {2}direction +inbound, by next hop inbound$/m)
     expect(carol).toMatch(/^ {2}action +pass byte for byte$/m)
@@ -392,15 +392,15 @@ describe('explain', () => {
     expect(out).toMatch(/with a usable identity for its author it would be signed/)
   })
 
-  test('a message that is signed already passes, whatever the rule says', async () => {
-    const signed = Buffer.from(
+  test('a message that only calls itself signed does not get out of an always', async () => {
+    const labelled = Buffer.from(
       'From: alice@example.test\nMIME-Version: 1.0\nContent-Type: multipart/signed; micalg=sha-256;\n' +
         ' protocol="application/pkcs7-signature"; boundary=b\n\n--b\n\nx\n--b--\n',
     )
-    const { code, out } = await explain(signed, [...from, '--to', 'bob@partner.test'])
+    const { code, out } = await explain(labelled, [...from, '--to', 'bob@partner.test'])
     expect(code).toBe(0)
-    expect(out).toMatch(/^ {2}classes +.*signed/m)
-    expect(out).toMatch(/^ {2}action +pass byte for byte$/m)
+    expect(out).toMatch(/^ {2}classes +none$/m)
+    expect(out).toMatch(/^ {2}action +sign/m)
   })
 
   test('what the message says cannot steer the terminal', async () => {

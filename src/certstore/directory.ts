@@ -39,6 +39,8 @@ export type Search =
   | {
       readonly kind: 'unknown'
       readonly reason: string
+      /** What happened to a source that did not answer, for the operator alone. */
+      readonly silence?: string
       readonly considered: readonly Considered[]
     }
 
@@ -79,10 +81,11 @@ class SearchedDirectory implements Directory {
 
   async search(mailbox: Mailbox, signal: AbortSignal): Promise<Search> {
     try {
-      return conclude(mailbox, await this.#judge(await this.#resolver.find(mailbox, signal)))
+      return conclude(await this.#judge(await this.#resolver.find(mailbox, signal)))
     } catch (error) {
       if (!(error instanceof CertificateSourceUnavailable)) throw error
-      return { kind: 'unknown', reason: `${error.source} did not answer`, considered: [] }
+      const reason = `${error.source} did not answer`
+      return { kind: 'unknown', reason, silence: wordsOf(error.cause), considered: [] }
     }
   }
 
@@ -113,13 +116,14 @@ class SearchedDirectory implements Directory {
  * Chooses: the mailbox's own before the domain's, then the newest (notBefore), ties broken by
  * fingerprint. An expired, revoked or wrongly used one never.
  */
-function conclude(mailbox: Mailbox, candidates: readonly Considered[]): Search {
+function conclude(candidates: readonly Considered[]): Search {
   const considered = candidates.toSorted(byChoice)
   const [first] = considered
   if (first === undefined)
     return {
       kind: 'none',
-      reason: `no source knows a certificate for ${mailbox.toString()}`,
+      // Without the address, which a log may not tell; the reply names it.
+      reason: 'no source knows a certificate of this recipient',
       considered,
     }
   const { belief, source, via } = first
@@ -130,6 +134,11 @@ function conclude(mailbox: Mailbox, candidates: readonly Considered[]): Search {
       ? 'its certificate'
       : `the best of its ${considered.length} certificates`
   return { kind: belief.kind, reason: `${told} cannot be used: ${belief.reason}`, considered }
+}
+
+function wordsOf(cause: unknown): string {
+  if (cause instanceof AggregateError) return cause.errors.map(wordsOf).join('; ')
+  return cause instanceof Error ? cause.message || cause.name : 'it gave no reason'
 }
 
 function byChoice(one: Considered, other: Considered): number {

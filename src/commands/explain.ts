@@ -82,6 +82,8 @@ interface Account {
   readonly certificate?: Signing | undefined
   /** The recipient's, where it is encrypted to. */
   readonly encryption?: Encryption | undefined
+  /** What happened to a source of certificates that did not answer. */
+  readonly silence?: string | undefined
   /** Every certificate of the recipient that was looked at. */
   readonly considered: readonly string[]
   readonly change: readonly string[]
@@ -146,6 +148,7 @@ function account(decision: Decision, certificate: Signing | undefined): Account 
     reason,
     certificate,
     encryption: encryption(decision),
+    silence: decision.found?.kind === 'unknown' ? decision.found.silence : undefined,
     considered: decision.found?.considered.map(considered) ?? [],
     change,
   }
@@ -205,6 +208,7 @@ function inWords(account: Account): string {
     ['rule', account.rule],
     ['action', account.action],
     ['why', account.reason],
+    ['  silent', account.silence],
     ['certificate', certificate?.identity],
     ['  from', certificate?.source],
     ['  algorithm', certificate?.algorithm],

@@ -276,6 +276,7 @@ class Trip implements Transaction {
         certificate: it.found?.kind === 'valid' ? it.found.certificate.fingerprint : undefined,
         source: it.found?.kind === 'valid' ? it.found.source : undefined,
         notEncrypted: it.found && it.found.kind !== 'valid' ? it.found.reason : undefined,
+        silence: it.found?.kind === 'unknown' ? it.found.silence : undefined,
       })),
       reply: answer.code,
       enhanced: answer.enhanced,

@@ -140,6 +140,21 @@ describe.concurrent('certificates in a folder', () => {
   })
 })
 
+describe.concurrent('the log', () => {
+  test('tells why a recipient gets nothing, and no address where none is wished', async ctx => {
+    const silent = await startTroubled(ctx, 'refused', 1)
+    for (const ldap of [undefined, silent.url]) {
+      const house = await startHouse(ctx, { ldap, more: 'log: { addresses: none }' })
+      const { end } = await house.send('[always]', [BEN])
+      expect(end?.code).toBe(ldap ? 451 : 550)
+      await house.until('message')
+      const told = JSON.stringify(house.lines.filter(({ event }) => event === 'message'))
+      expect(told).toMatch(ldap ? /"silence":"[^"]*ECONNREFUSED/ : /no source knows/)
+      expect(told).not.toMatch(/@partner/)
+    }
+  })
+})
+
 describe.concurrent('explain', () => {
   test('names certificate, source, algorithms, and what would change it', async ctx => {
     const house = await startHouse(ctx, { known: [ANN, CLEO] })
@@ -159,7 +174,7 @@ describe.concurrent('explain', () => {
     expect(ann).toMatch(/algorithms +AES-\d{3}-\w+, .*ECDH/i)
     expect(ann).toMatch(/otherwise .*encrypt: never in rule strict/)
     expect(ben).toMatch(/action +refuse for good \(550\)/)
-    expect(ben).toMatch(/why .*no source knows a certificate/)
+    expect(ben).toMatch(/why .*no source knows a certificate of this recipient/)
     expect(ben).toMatch(/otherwise .*with a certificate of the recipient/)
 
     const json = await postern([...args, '--json'])
@@ -181,6 +196,19 @@ describe.concurrent('explain', () => {
     expect(second).toMatchObject({ recipient: BEN, refused: true, considered: [] })
     expect(second).not.toHaveProperty('encryption')
     expect(house.sink.connections).toHaveLength(0)
+  })
+
+  test('a directory that is silent is told as such, and why', async ctx => {
+    const silent = await startTroubled(ctx, 'silent', 1)
+    const house = await startHouse(ctx, { ldap: silent.url })
+    const file = join(house.folder, 'message.eml')
+    await writeFile(file, message('', 'explained'))
+    const args = ['explain', file, '--from', AUTHOR, '--to', ANN]
+    const { code, out } = await postern([...args, '--config', join(house.folder, 'postern.yaml')])
+    expect(code).toBe(1)
+    expect(out).toMatch(/action +refuse for now \(451\)/)
+    expect(out).toMatch(/why .*ldap:127\.0\.0\.1:\d+ did not answer/)
+    expect(out).toMatch(/silent +\S*ldap:.*no answer in \d+ ms/)
   })
 })
 
@@ -255,6 +283,7 @@ describe.skipIf(slapd.missing).concurrent(`a real slapd in trouble${withSlapd}`,
     expect((await house.send('[always]', ['none@partner.test'])).end?.code).toBe(550)
     // Lies about one do not open the breaker for the others.
     expect((await house.send('[always]', [ANN])).end?.code).toBe(250)
+    expect(house.logged()).toContain("somebody else's certificate")
     await expectNoCanary(house)
   })
 
@@ -344,18 +373,20 @@ interface House extends GatewayProcess {
 interface Wanted {
   /** Who has a certificate in the folder. */
   readonly known?: readonly string[]
-  readonly ldap?: string
+  readonly ldap?: string | undefined
+  /** Lines of configuration. */
+  readonly more?: string
   readonly workers?: number
   readonly sink?: SinkOptions
 }
 
 async function startHouse({ onTestFinished }: Ending, wanted: Wanted): Promise<House> {
-  const { known = [], ldap, workers = 1 } = wanted
+  const { known = [], ldap, workers = 1, more = '' } = wanted
   const temporary = await temporaryFolder('encryption')
   const folder = temporary.path
   const sink = await startSink(wanted.sink)
   const { certificates } = await folders(folder, known)
-  const gateway = await startGateway(folder, configuration(sink.port, workers, ldap))
+  const gateway = await startGateway(folder, configuration(sink.port, workers, ldap) + more)
   onTestFinished(async () => {
     await gateway.kill()
     await sink.close()

@@ -124,6 +124,9 @@ class Connection {
 
   static async open(url: string, access: LdapAccess, dialling: Dialling): Promise<Connection> {
     const { bind, startTls } = access
+    // An empty password would be no authentication at all, and look like one (RFC 4513 §5.1.2); and
+    // who asks as nobody may be shown nothing, which would look like "none".
+    if (bind?.password === '') throw new Error('no password to bind with')
     const tls = await tlsOptions(url, access)
     const socket = await connectTo(url, tls, dialling)
     let used = false

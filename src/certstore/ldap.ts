@@ -180,8 +180,7 @@ function accessOf(options: LdapOptions): LdapAccess {
   const { base, user, password, startTls = false, ca, tlsName } = options
   return {
     base,
-    // An empty password would be no authentication at all, and look like one (RFC 4513 §5.1.2).
-    bind: user !== undefined && password ? { user, password } : undefined,
+    bind: user === undefined ? undefined : { user, password: password ?? '' },
     startTls,
     ca,
     tlsName,

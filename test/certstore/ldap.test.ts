@@ -158,6 +158,12 @@ describe.skipIf(slapd.missing)(`a real slapd${withSlapd}`, () => {
     )
   })
 
+  test('B69 a user without a password is not asked for as nobody: that may be shown less', async () => {
+    const user = 'cn=reader,dc=partner,dc=test'
+    for (const password of [undefined, ''])
+      expect(await silence(open({ user, password }), 'none@partner.test')).toMatch(/password/)
+  })
+
   test('B46 ldaps and StartTLS are verified', async () => {
     const folder = await temporaryFolder()
     const [ours, other] = [join(folder, 'ca.pem'), join(folder, 'other.pem')]

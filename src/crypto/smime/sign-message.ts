@@ -61,10 +61,14 @@ export function signPrepared(
 /**
  * The fields that stay outside a new root entity: all but Content-*, octet for octet, and one
  * MIME-Version (RFC 2045 §4).
+ *
+ * But for the names of hidden recipients, which a client may have left in (RFC 5322 §3.6.3): a
+ * ciphertext of one's own hides nobody who is named above it.
  */
 export function outerFields(section: HeaderSection, subject?: Buffer): Buffer {
   const { outer } = splitForProtection(section)
-  const octets = outer.map(field =>
+  const shown = outer.filter(({ key }) => !HIDDEN.has(key))
+  const octets = shown.map(field =>
     subject !== undefined && field.key === 'subject' ? subject : field.octets,
   )
   if (!outer.some(({ key }) => key === 'mime-version')) octets.push(MIME_VERSION)
@@ -91,4 +95,5 @@ const CLOSE_MS = 55 * 60_000
 /** A comment such as `(CET)` behind the zone, one level deep, as RFC 5322 §3.3 examples show it. */
 const COMMENT = /\([^()]{0,100}\)/g
 
+const HIDDEN: ReadonlySet<string> = new Set(['bcc', 'resent-bcc'])
 const MIME_VERSION = Buffer.from('MIME-Version: 1.0\r\n')

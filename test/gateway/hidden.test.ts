@@ -77,7 +77,7 @@ describe('one certificate for several', () => {
 
   test('a hidden recipient who shares it still has a message of his own', async () => {
     const messages = await sent([ANN, CLEO], [ANN], ENCRYPT)
-    expect(messages.map(it => it.forwardPaths).toSorted()).toEqual([[ANN], [CLEO]])
+    expect(new Set(messages.map(it => it.forwardPaths.join()))).toEqual(new Set([ANN, CLEO]))
   })
 })
 

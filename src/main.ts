@@ -35,7 +35,7 @@ const VERBS: Readonly<Record<string, { readonly about: string; load(): Promise<V
     },
   },
   cert: {
-    about: 'tell whose certificate would be used, and why not the others',
+    about: 'tell whose certificate would be used and why; list, import and remove',
     load: async () => (await import('./commands/cert.ts')).cert,
   },
   explain: {

@@ -55,9 +55,19 @@ export interface Harvested extends CertificateResolver {
   /** Lets one that waits, or was removed, be used from now on. False where there is no such one. */
   approve(mailbox: Mailbox, fingerprint: string): Promise<boolean>
   /** Takes one out, for good: it is not harvested again. False where there is no such one. */
-  remove(mailbox: Mailbox, fingerprint: string): Promise<boolean>
+  remove(mailbox: Pick<Mailbox, 'matchKey'>, fingerprint: string): Promise<boolean>
+  /** Every certificate that nobody has taken out, with the match key of its mailbox. */
+  everything(): Promise<readonly HarvestedCertificate[]>
   /** Everything that is known of a mailbox, history included. */
   record(mailbox: Mailbox): Promise<StoreRecord>
+}
+
+/** One that lies in the harvest. */
+export interface HarvestedCertificate {
+  readonly matchKey: string
+  readonly certificate: Certificate
+  /** Milliseconds since 1970; `null`: waits for approval. */
+  readonly usableFrom: number | null
 }
 
 /** Opens the harvest. Closing it closes the store. */
@@ -119,8 +129,19 @@ class HarvestedResolver implements Harvested {
     return this.#change(mailbox, fingerprint, 'approved', { usableFrom: now, removedAt: null })
   }
 
-  remove(mailbox: Mailbox, fingerprint: string): Promise<boolean> {
+  remove(mailbox: Pick<Mailbox, 'matchKey'>, fingerprint: string): Promise<boolean> {
     return this.#change(mailbox, fingerprint, 'removed', { removedAt: this.#clock() })
+  }
+
+  async everything(): Promise<readonly HarvestedCertificate[]> {
+    const all: HarvestedCertificate[] = []
+    for (const matchKey of await this.#store.mailboxes()) {
+      const { certificates } = await this.#store.read(matchKey)
+      for (const { der, usableFrom, removedAt } of certificates)
+        if (removedAt === null)
+          all.push({ matchKey, certificate: parseCertificate(der), usableFrom })
+    }
+    return all
   }
 
   record(mailbox: Mailbox): Promise<StoreRecord> {
@@ -132,13 +153,13 @@ class HarvestedResolver implements Harvested {
   }
 
   #change(
-    mailbox: Mailbox,
+    { matchKey }: Pick<Mailbox, 'matchKey'>,
     fingerprint: string,
     event: string,
     values: Partial<StoredCertificate>,
   ): Promise<boolean> {
     const at = this.#clock()
-    return this.#store.update<boolean>(mailbox.matchKey, ({ certificates }) => {
+    return this.#store.update<boolean>(matchKey, ({ certificates }) => {
       const stored = certificates.find(one => one.fingerprint === fingerprint)
       if (!stored) return [{}, false]
       const history = [{ at, fingerprint, event }]

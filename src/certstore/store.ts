@@ -49,6 +49,8 @@ export interface StoreChange {
 export interface Store {
   /** @param key Match key of a mailbox. */
   read(key: string): Promise<StoreRecord>
+  /** Match keys of all mailboxes of which something is remembered, sorted by octets. */
+  mailboxes(): Promise<readonly string[]>
   /**
    * Reads, lets `decide` look, and writes what it returns, with nobody in between. `decide` is called
    * once, at once, and must not wait for anything.
@@ -70,7 +72,10 @@ export function openSqliteStore(file: string): Store {
 class SqliteStore implements Store {
   readonly #file: string
   readonly #database: DatabaseSync
-  readonly #statements: Record<'certificates' | 'history' | 'put' | 'note', StatementSync>
+  readonly #statements: Record<
+    'certificates' | 'history' | 'mailboxes' | 'put' | 'note',
+    StatementSync
+  >
 
   constructor(file: string) {
     this.#file = file
@@ -83,6 +88,7 @@ class SqliteStore implements Store {
       history: prepare(
         'SELECT at, fingerprint, event FROM certificate_event WHERE mailbox = ? ORDER BY id DESC LIMIT 200',
       ),
+      mailboxes: prepare('SELECT DISTINCT mailbox FROM certificate ORDER BY mailbox'),
       put: prepare('INSERT OR REPLACE INTO certificate VALUES (?, ?, ?, ?, ?, ?, ?)'),
       note: prepare(
         'INSERT INTO certificate_event (mailbox, at, fingerprint, event) VALUES (?, ?, ?, ?)',
@@ -92,6 +98,10 @@ class SqliteStore implements Store {
 
   async read(key: string): Promise<StoreRecord> {
     return this.#attempt(() => this.#read(key))
+  }
+
+  async mailboxes(): Promise<readonly string[]> {
+    return this.#attempt(() => this.#statements.mailboxes.all().map(row => String(row['mailbox'])))
   }
 
   async update<T>(key: string, decide: (record: StoreRecord) => [StoreChange, T]): Promise<T> {

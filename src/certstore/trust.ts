@@ -11,19 +11,27 @@ import { statusByCrls } from '../crypto/x509/crl-status.ts'
 import type { RevocationAnswers, RevocationStatus } from '../crypto/x509/revocation.ts'
 import { PosternError } from '../errors.ts'
 import { readCertificateFile } from './certificate-file.ts'
-import { fetcher } from './fetch.ts'
+import { type Fetch, fetcher } from './fetch.ts'
 import { onlineRevocation } from './online-revocation.ts'
 import type { Trust } from './validate.ts'
 
-/** What the organisation trusts, by its files. */
+/**
+ * What the organisation trusts, by its files.
+ *
+ * @param fetch How revocation services are reached; default: in the public Internet alone.
+ */
 export async function readTrust(
   paths: readonly string[],
   revocationMode: Trust['revocationMode'],
+  fetch: Fetch = fetcher(),
 ): Promise<{ readonly trust: Trust; readonly faults: readonly string[] }> {
-  const { anchors, revocationLists, faults } = await readTrustFiles(paths)
-  const online = onlineRevocation({ fetch: fetcher(), signers: anchors })
+  const { anchors, revocationLists, faults, isIncomplete } = await readTrustFiles(paths)
+  const online = onlineRevocation({ fetch, signers: anchors })
   const revocation = inOrder([statusByCrls(revocationLists, anchors), online])
-  return { trust: { anchors, intermediates: [], revocation, revocationMode }, faults }
+  return {
+    trust: { anchors, intermediates: [], isIncomplete, revocation, revocationMode },
+    faults,
+  }
 }
 
 /** Asks the lists at hand first, and the world only where they do not know. */
@@ -47,6 +55,8 @@ export interface TrustFiles {
   readonly revocationLists: readonly Crl[]
   /** What was wrong, for the operator: file and reason. A file that cannot be read spoils no other. */
   readonly faults: readonly string[]
+  /** A file or folder gave nothing, and something was wrong with it: anchors may be missing. */
+  readonly isIncomplete: boolean
 }
 
 /**
@@ -57,9 +67,22 @@ export async function readTrustFiles(paths: readonly string[]): Promise<TrustFil
   const anchors: Certificate[] = []
   const revocationLists: Crl[] = []
   const faults: string[] = []
+  let isIncomplete = false
+  const unread = (path: string, error: unknown): readonly [] => {
+    const code = (error as NodeJS.ErrnoException).code ?? 'unknown'
+    faults.push(`${path}: cannot be read (${code})`)
+    isIncomplete = true
+    return []
+  }
   for (const path of paths) {
-    for (const file of await filesOf(path, faults)) {
-      const read = readCertificateFile(await readFile(file))
+    for (const file of await filesOf(path).catch(error => unread(path, error))) {
+      const [octets] = await readFile(file).then(
+        read => [read],
+        error => unread(file, error),
+      )
+      if (!octets) continue
+      const read = readCertificateFile(octets)
+      if (read.certificates.length + read.revocationLists.length === 0) isIncomplete = true
       for (const certificate of read.certificates)
         if (certificate.isCertificateAuthority) anchors.push(certificate)
         else faults.push(`${file}: ${certificate.subjectText} is no authority`)
@@ -68,7 +91,7 @@ export async function readTrustFiles(paths: readonly string[]): Promise<TrustFil
       faults.push(...read.faults.map(fault => `${file}: ${fault}`))
     }
   }
-  return { anchors, revocationLists, faults }
+  return { anchors, revocationLists, faults, isIncomplete }
 }
 
 async function crlOf(der: Buffer, file: string, faults: string[]): Promise<readonly Crl[]> {
@@ -81,15 +104,10 @@ async function crlOf(der: Buffer, file: string, faults: string[]): Promise<reado
   }
 }
 
-async function filesOf(path: string, faults: string[]): Promise<readonly string[]> {
-  try {
-    if (!(await stat(path)).isDirectory()) return [path]
-    const names = (await readdir(path)).filter(name => ENDING.test(name)).toSorted()
-    return names.map(name => join(path, name))
-  } catch (error) {
-    faults.push(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})`)
-    return []
-  }
+async function filesOf(path: string): Promise<readonly string[]> {
+  if (!(await stat(path)).isDirectory()) return [path]
+  const names = (await readdir(path)).filter(name => ENDING.test(name)).toSorted()
+  return names.map(name => join(path, name))
 }
 
 const ENDING = /\.(?:pem|crt|cer|der|p7b|p7c|sst|crl)$/i

@@ -8,6 +8,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { BlockList, isIPv6 } from 'node:net'
 import { join } from 'node:path'
 import { createDirectory, type Directory } from '../certstore/directory.ts'
+import type { Fetch } from '../certstore/fetch.ts'
 import { type IdentityFault, loadIdentities } from '../certstore/identities.ts'
 import { resolversFor } from '../certstore/sources.ts'
 import { openSqliteStore } from '../certstore/store.ts'
@@ -80,14 +81,20 @@ export async function assemble(config: Config, log: Log): Promise<Assembly> {
 export async function directoryOf(
   config: Config,
   log?: Log,
+  fetch?: Fetch,
 ): Promise<{ directory: Directory; faults: readonly string[] }> {
-  const { trust, faults } = await readTrust(config.trust.anchors, config.trust.revocation)
+  const { trust, faults } = await readTrust(config.trust.anchors, config.trust.revocation, fetch)
   const { inOrder } = resolversFor(config.certificates, {
-    store: () => openSqliteStore(join(config.state, 'certificates.sqlite')),
+    store: () => openSqliteStore(certificateStoreFile(config)),
     ownDomains: new Set(config.domains),
     ...(log && { log }),
   })
   return { directory: createDirectory(inOrder, trust, () => new Date()), faults }
+}
+
+/** Where harvested certificates are kept. */
+export function certificateStoreFile({ state }: Pick<Config, 'state'>): string {
+  return join(state, 'certificates.sqlite')
 }
 
 /** The configuration in the words of the listener. */

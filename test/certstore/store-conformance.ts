@@ -36,8 +36,16 @@ export function storeConformance(kind: StoreKind): void {
     store.update(key, () => [{ certificates }, undefined])
 
   describe(`store: ${kind.name}`, () => {
+    test('names the mailboxes of which it knows', async () => {
+      const store = await open()
+      await put(store, 'b@partner.test', certificateOf(1), certificateOf(2))
+      await put(store, 'a@partner.test', certificateOf(1))
+      expect(await store.mailboxes()).toEqual(['a@partner.test', 'b@partner.test'])
+    })
+
     test('is empty at first', async () => {
       const store = await open()
+      expect(await store.mailboxes()).toEqual([])
       expect(await store.read('ann@partner.test')).toEqual({ certificates: [], history: [] })
     })
 

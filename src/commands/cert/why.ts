@@ -1,0 +1,96 @@
+/**
+ * `postern cert why`: which certificate is chosen for a mailbox, and why the others are not.
+ *
+ * @module
+ */
+import type { Considered, Search } from '../../certstore/directory.ts'
+import type { Fetch } from '../../certstore/fetch.ts'
+import type { Config } from '../../config/config.ts'
+import { visible } from '../../log.ts'
+import type { Mailbox } from '../../mail/address.ts'
+import { directoryOf } from '../assembly.ts'
+import { accountOf, describe, label, row, tellFaults } from './words.ts'
+
+/** Prints what a message to the mailbox would be encrypted to; 0, or 1 where there is nothing. */
+export async function why(
+  mailbox: Mailbox,
+  config: Config,
+  json: boolean,
+  fetch?: Fetch,
+): Promise<number> {
+  const { directory, faults } = await directoryOf(config, undefined, fetch)
+  try {
+    const search = await directory.search(mailbox, AbortSignal.timeout(SEARCH_MS))
+    const told = json
+      ? JSON.stringify(inFields(search), undefined, 2)
+      : inWords(mailbox.toString(), search)
+    console.log(told)
+    tellFaults(faults, json)
+    return search.kind === 'valid' ? 0 : 1
+  } finally {
+    directory.close()
+  }
+}
+
+function inWords(address: string, search: Search): string {
+  const chosen = search.kind === 'valid' ? search.considered[0] : undefined
+  const head = chosen
+    ? `${visible(address)}: ${label(chosen.certificate)}`
+    : `${visible(address)}: no certificate; ${visible(search.kind === 'valid' ? '' : search.reason)}`
+  const rows = chosen ? [...describe(chosen.certificate).slice(1), ...chosenBecause(chosen)] : []
+  const others = search.considered.filter(it => it !== chosen)
+  return [
+    head,
+    ...rows,
+    ...others.map(it => notChosen(it, chosen)),
+    row('otherwise', CHANGES[search.kind]),
+  ].join('\n')
+}
+
+function chosenBecause({ source, via, belief }: Considered): string[] {
+  const by = via === 'address' ? 'bears the address' : 'stands for the whole domain'
+  const note = belief.kind === 'valid' ? belief.note : undefined
+  return [
+    row('from', `${visible(source)}, ${by}`),
+    row('chosen', 'valid, and the newest of those that are'),
+    ...(note === undefined ? [] : [row('note', visible(note))]),
+  ]
+}
+
+function notChosen(other: Considered, chosen: Considered | undefined): string {
+  const { certificate, source, belief } = other
+  const reason = belief.kind === 'valid' ? whyAfter(other, chosen!) : belief.reason
+  return row('not chosen', `${label(certificate)} from ${visible(source)}: ${visible(reason)}`)
+}
+
+/** Why one that is valid comes after another. */
+function whyAfter({ via, certificate }: Considered, chosen: Considered): string {
+  if (via !== chosen.via) return "valid, but for the whole domain, and a person's own comes first"
+  return certificate.notBefore.getTime() === chosen.certificate.notBefore.getTime()
+    ? 'valid and as new; the lower fingerprint comes first'
+    : 'valid, but older'
+}
+
+function inFields(search: Search) {
+  return {
+    kind: search.kind,
+    reason: search.kind === 'valid' ? undefined : search.reason,
+    considered: search.considered.map(({ certificate, source, via, belief }) => ({
+      ...accountOf(certificate),
+      source,
+      via,
+      belief: belief.kind,
+      reason: belief.kind === 'valid' ? belief.note : belief.reason,
+    })),
+  }
+}
+
+const CHANGES = {
+  valid: 'a newer valid certificate in a source that is asked would be chosen instead',
+  none: 'a certificate that bears the address, in a source that is asked, would be used',
+  invalid: 'a certificate that is valid today, from an authority in trust.anchors, would be used',
+  unknown: 'ask again when the source answers; mail that wishes encryption waits meanwhile',
+} as const
+
+/** How long sources are waited for. */
+const SEARCH_MS = 30_000

@@ -112,8 +112,8 @@ class Cache implements CachedResolver {
     }
   }
 
-  *intermediates(): Iterable<Certificate> {
-    yield* this.#source.intermediates?.() ?? []
+  intermediates(): readonly Certificate[] {
+    return this.#source.intermediates?.() ?? NO_AUTHORITIES
   }
 
   forget(mailbox?: Mailbox): void {
@@ -207,6 +207,7 @@ function sizeOf({ kept }: Answer): number {
   return kept.reduce((sum, { der }) => sum + der.length + KEPT_OCTETS, ANSWER_OCTETS)
 }
 
+const NO_AUTHORITIES: readonly Certificate[] = []
 const NONE: readonly Kept[] = []
 const KEPT_OCTETS = 200
 const ANSWER_OCTETS = 256

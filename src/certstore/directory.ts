@@ -10,6 +10,7 @@ import { LRUCache } from 'lru-cache'
 import type { Certificate } from '../crypto/x509/certificate.ts'
 import type { ValidCertificate } from '../crypto/x509/valid-certificate.ts'
 import type { Mailbox } from '../mail/address.ts'
+import { AuthoritiesBeside } from './authorities-beside.ts'
 import {
   askInOrder,
   type CertificateResolver,
@@ -69,12 +70,20 @@ class SearchedDirectory implements Directory {
   readonly #resolver: CertificateResolver
   readonly #trust: Trust
   readonly #now: () => Date
-  readonly #beliefs = new LRUCache<string, Promise<Belief>>({ max: BELIEFS, ttl: BELIEF_MS })
+  readonly #beside: AuthoritiesBeside
+  readonly #beliefs: LRUCache<string, Promise<Belief>>
 
   constructor(sources: readonly CertificateResolver[], trust: Trust, now: () => Date) {
     const enough = async (found: readonly Found[]): Promise<boolean> =>
       (await this.#judge(found)).some(({ belief }) => belief.kind === 'valid')
     this.#resolver = askInOrder(sources, enough)
+    this.#beside = new AuthoritiesBeside(sources)
+    this.#beliefs = new LRUCache({
+      max: BELIEFS,
+      ttl: BELIEF_MS,
+      perf: { now: () => now().getTime() },
+      ttlResolution: 0,
+    })
     this.#trust = trust
     this.#now = now
   }
@@ -102,13 +111,27 @@ class SearchedDirectory implements Directory {
   /** Validates once in a while: a message must not pay for what the one before it has paid for. */
   #believe(certificate: Certificate): Promise<Belief> {
     const now = this.#now()
+    // With another authority at hand, a path may hold that did not.
+    if (this.#beside.refresh()) this.#beliefs.clear()
     const known = this.#beliefs.get(certificate.fingerprint)
     // Its own time is looked at again each time, so that nobody is believed beyond it.
     if (known && now >= certificate.notBefore && now <= certificate.notAfter) return known
-    const beside = [...(this.#resolver.intermediates?.() ?? [])]
+    const beside = this.#beside.above(certificate)
     const belief = validateForEncryption(certificate, this.#trust, beside, now)
     this.#beliefs.set(certificate.fingerprint, belief)
+    void this.#keepBriefly(certificate.fingerprint, belief)
     return belief
+  }
+
+  /** What could not be told may be told soon: mail waits for it. A defect is not kept at all. */
+  async #keepBriefly(key: string, belief: Promise<Belief>): Promise<void> {
+    const ttl = await belief.then(
+      ({ kind }) => (kind === 'unknown' ? UNKNOWN_MS : BELIEF_MS),
+      () => 0,
+    )
+    if (ttl === BELIEF_MS || this.#beliefs.peek(key) !== belief) return
+    if (ttl > 0) this.#beliefs.set(key, belief, { ttl })
+    else this.#beliefs.delete(key)
   }
 }
 
@@ -157,3 +180,4 @@ const VIA = { address: 0, domain: 1 } as const
 const BELIEFS = 10_000
 /** How long a revocation that has become known meanwhile goes unnoticed. */
 const BELIEF_MS = 5 * 60_000
+const UNKNOWN_MS = 60_000

@@ -39,8 +39,10 @@ export interface CertificateResolver {
   /**
    * Certificates of authorities that lie beside those of people, for building paths. Not believed in
    * any way: a path still has to end at an anchor.
+   *
+   * @returns The same array as long as nothing has changed: by that it is seen that nothing has.
    */
-  intermediates?(): Iterable<Certificate>
+  intermediates?(): readonly Certificate[]
 
   /** Ends watches, connections and timers; a `find` from then on throws. */
   close?(): void
@@ -80,9 +82,6 @@ export function askInOrder(
   return {
     name: sources.map(source => source.name).join(', '),
     find: (mailbox, signal) => findInOrder(sources, enough, mailbox, signal),
-    *intermediates() {
-      for (const source of sources) yield* source.intermediates?.() ?? []
-    },
     close() {
       for (const source of sources) source.close?.()
     },

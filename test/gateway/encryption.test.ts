@@ -184,6 +184,7 @@ async function house(encrypt: Degree, wanted: Wanted = {}): Promise<TestHouse> {
 }
 
 function directory(known: ReadonlyMap<string, Issued>, silent: boolean): Directory {
+  const authorities = [parseCertificate(made.issuing.der)]
   const source: CertificateResolver = {
     name: 'people',
     async find(mailbox) {
@@ -193,9 +194,7 @@ function directory(known: ReadonlyMap<string, Issued>, silent: boolean): Directo
         .filter(certificate => bears(certificate, mailbox))
         .map(certificate => ({ certificate, source: 'people', via: 'address' as const }))
     },
-    *intermediates() {
-      yield parseCertificate(made.issuing.der)
-    },
+    intermediates: () => authorities,
   }
   const anchors = [parseCertificate(made.root.der)]
   const trust = { anchors, intermediates: [], revocationMode: 'off' as const }

@@ -62,6 +62,8 @@ export class FilesResolver implements CertificateResolver {
   #changes = 1
   #seen = 0
   #watcher: FSWatcher | undefined
+  /** What is watched: a watch stays with it, also where something else has taken its place. */
+  #watched: string | undefined
   #closed = false
 
   constructor({ files, name, log = silentLog, rescanMs = 5_000, clock = Date.now }: FilesOptions) {
@@ -137,7 +139,7 @@ export class FilesResolver implements CertificateResolver {
 
   async #scanOnce(): Promise<void> {
     // Watched before it is read: what changes while we read is read again.
-    this.#watch()
+    await this.#watch()
     const changes = this.#changes
     try {
       const files = await readChanged(await pathsOf(this.#path), this.#known)
@@ -156,15 +158,18 @@ export class FilesResolver implements CertificateResolver {
   }
 
   /** Without a watch (network file systems, no handles left) the dates of files do. */
-  #watch(): void {
-    if (this.#watcher || this.#closed) return
+  async #watch(): Promise<void> {
+    const identity = await identityOf(this.#path)
+    if (this.#closed || (this.#watcher && this.#watched === identity)) return
+    this.#watcher?.close()
+    this.#watched = identity
     try {
       const watcher = watch(this.#path, { persistent: false }, () => {
         this.#changes++
       })
       watcher.on('error', () => {
         watcher.close()
-        this.#watcher = undefined
+        if (this.#watcher === watcher) this.#watcher = undefined
       })
       this.#watcher = watcher
     } catch {
@@ -188,6 +193,14 @@ export class FilesResolver implements CertificateResolver {
   #silence(cause: unknown): CertificateSourceUnavailable {
     return new CertificateSourceUnavailable(this.name, { cause })
   }
+}
+
+/** Inodes are used again; with the date of birth there is one of each. */
+function identityOf(path: string): Promise<string> {
+  return stat(path).then(
+    ({ dev, ino, birthtimeMs }) => `${dev} ${ino} ${birthtimeMs}`,
+    () => '',
+  )
 }
 
 /** A file and the date and size by which we see that it has changed. */

@@ -102,6 +102,34 @@ describe('a folder', () => {
     await eventually(async () => (await names(source, 'ann@partner.test')).length === 1)
   })
 
+  test('a file, and a folder, that another is moved to the place of: each time', async () => {
+    const top = await temporaryFolder()
+    const file = join(top, 'people.pem')
+    const folder = join(top, 'people')
+    await writeFile(file, '')
+    await mkdir(folder)
+    const [fromFile, fromFolder] = [open(file), open(folder)]
+    expect(await names(fromFile, 'ann@partner.test')).toEqual([])
+    expect(await names(fromFolder, 'ann@partner.test')).toEqual([])
+    for (const [name, { der }] of [
+      ['ann', ann] as const,
+      ['bob', bob] as const,
+      ['ann', ann] as const,
+    ]) {
+      const pem = certificatePem(der)
+      await writeFile(`${file}.new`, pem)
+      await rename(`${file}.new`, file)
+      await mkdir(`${folder}.new`)
+      await writeFile(join(`${folder}.new`, `${name}.pem`), pem)
+      await rename(folder, `${folder}.old`)
+      await rename(`${folder}.new`, folder)
+      await rm(`${folder}.old`, { recursive: true })
+      const address = `${name}@partner.test`
+      await eventually(async () => (await names(fromFile, address)).length === 1)
+      await eventually(async () => (await names(fromFolder, address)).length === 1)
+    }
+  })
+
   test('faults are told once, with the file, and spoil no other file', async () => {
     const folder = await temporaryFolder()
     await writeFile(join(folder, 'bad.pem'), 'oops')

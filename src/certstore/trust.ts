@@ -68,18 +68,14 @@ export async function readTrustFiles(paths: readonly string[]): Promise<TrustFil
   const revocationLists: Crl[] = []
   const faults: string[] = []
   let isIncomplete = false
-  const unread = (path: string, error: unknown): readonly [] => {
+  const unread = (path: string, error: unknown): undefined => {
     const code = (error as NodeJS.ErrnoException).code ?? 'unknown'
     faults.push(`${path}: cannot be read (${code})`)
     isIncomplete = true
-    return []
   }
   for (const path of paths) {
-    for (const file of await filesOf(path).catch(error => unread(path, error))) {
-      const [octets] = await readFile(file).then(
-        read => [read],
-        error => unread(file, error),
-      )
+    for (const file of (await filesOf(path).catch(error => unread(path, error))) ?? []) {
+      const octets = await readFile(file).catch(error => unread(file, error))
       if (!octets) continue
       const read = readCertificateFile(octets)
       if (read.certificates.length + read.revocationLists.length === 0) isIncomplete = true

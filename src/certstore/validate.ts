@@ -6,6 +6,7 @@
 import { requireEncryptionKey } from '../crypto/key-management.ts'
 import type { Certificate } from '../crypto/x509/certificate.ts'
 import { validatePath } from '../crypto/x509/path.ts'
+import type { InvalidPath, RevokedPath } from '../crypto/x509/path-result.ts'
 import type { RevocationAnswers } from '../crypto/x509/revocation.ts'
 import type { ValidCertificate } from '../crypto/x509/valid-certificate.ts'
 import { PosternError } from '../errors.ts'
@@ -13,6 +14,8 @@ import { PosternError } from '../errors.ts'
 /** Whom the organisation believes, and how it asks for revocation. */
 export interface Trust {
   readonly anchors: readonly Certificate[]
+  /** Some may be missing, for they could not be read: then nobody is a stranger for certain. */
+  readonly isIncomplete?: boolean
   /** Authorities that may stand between; nothing here is believed. */
   readonly intermediates: readonly Certificate[]
   /** Nobody is asked where it is left out: `revocation: off`. */
@@ -63,13 +66,21 @@ export async function validateForEncryption(
         ? { kind: 'unknown', reason: `revocation of ${result.at} cannot be told: ${result.detail}` }
         : believed(certificate, `revocation of ${result.at} could not be told: ${result.detail}`)
     case 'invalid':
-      return {
-        // Where we stopped looking, nothing was found out: whoever lays out a maze of authorities must
-        // not have mail sent in clear by it.
-        kind: result.reason === 'budget-exceeded' ? 'unknown' : 'invalid',
-        reason: `${result.detail} (${result.reason}, ${result.at})`,
-      }
+      return disbelieved(result, trust)
   }
+}
+
+/** Where nothing was found out, nothing is said: what counts as none is sent in clear. */
+function disbelieved(
+  { reason, detail, at }: InvalidPath | RevokedPath,
+  { isIncomplete }: Trust,
+): Belief {
+  const why = `${detail} (${reason}, ${at})`
+  // Whoever lays out a maze of authorities must not switch encryption off by it.
+  if (reason === 'budget-exceeded') return { kind: 'unknown', reason: why }
+  if (isIncomplete && MISSING_ANCHOR.has(reason))
+    return { kind: 'unknown', reason: `${why}, and not all trust anchors could be read` }
+  return { kind: 'invalid', reason: why }
 }
 
 function believed(certificate: Certificate, note?: string): Belief {
@@ -89,3 +100,6 @@ function keyFault({ publicKey }: Certificate): string | undefined {
     throw error
   }
 }
+
+/** How a path ends whose anchor is not at hand, or is there with an older key alone. */
+const MISSING_ANCHOR: ReadonlySet<string> = new Set(['issuer-not-found', 'signature-invalid'])

@@ -92,14 +92,14 @@ class Trip implements Transaction {
       return reply('relay-denied')
     const said = await this.#offer(direction).recipient(forwardPath, this.#gone.signal)
     if (isPositive(said))
-      this.#recipients.push({ forwardPath, direction, search: this.#ask(forwardPath) })
+      this.#recipients.push({ forwardPath, direction, search: this.#ask(forwardPath, direction) })
     return said
   }
 
   /** Asks for the certificate while the client still talks, so that the answer is there with the data. */
-  #ask({ mailbox }: ForwardPath): Promise<Search> | undefined {
+  #ask({ mailbox }: ForwardPath, direction: Recipient['direction']): Promise<Search> | undefined {
     const { rules, directory } = this.#parts
-    if (!rules.mayEncrypt) return undefined
+    if (!rules.mayEncrypt({ direction, recipient: mailbox.toString() })) return undefined
     const search = directory.search(mailbox, this.#gone.signal)
     // Where no rule wants to know in the end, nobody waits for it.
     search.catch(() => undefined)

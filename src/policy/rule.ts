@@ -66,6 +66,9 @@ export interface Rule {
   keyword(facts: Facts): string | undefined
 }
 
+/** The facts of a recipient that are known when the envelope names it. */
+export type KnownAtRcpt = Pick<Facts, 'direction' | 'recipient'>
+
 /** All rules, in the order of the file. */
 export interface Ruleset {
   readonly inOrder: readonly Rule[]
@@ -73,8 +76,12 @@ export interface Ruleset {
   readonly otherwise: Wish
   /** Whether a rule asks for a class that shows only in the parts of a message. */
   readonly needsStructure: boolean
-  /** Whether a rule wishes encryption, so that certificates may be asked for early. */
-  readonly mayEncrypt: boolean
+  /**
+   * Whether a rule may wish encryption to this recipient, so that its certificate may be asked for
+   * before the message is there. Whoever runs a source learns to whom we write, and nobody else's
+   * business is theirs.
+   */
+  mayEncrypt(recipient: KnownAtRcpt): boolean
   /** Lower-case names of the fields that rules ask for. */
   readonly fieldNames: ReadonlySet<string>
 }
@@ -84,12 +91,18 @@ export function compileRules(specs: readonly RuleSpec[]): Ruleset {
   return {
     inOrder: specs.map(compileRule),
     otherwise: NO_RULE,
-    mayEncrypt: specs.some(spec => spec.wish.encrypt !== 'never'),
+    mayEncrypt: anyOf(specs.filter(({ wish }) => wish.encrypt !== 'never')),
     needsStructure: specs.some(spec => spec.when.class?.includes('calendar')),
     fieldNames: new Set(
       specs.flatMap(spec => Object.keys(spec.when.header ?? {}).map(name => name.toLowerCase())),
     ),
   }
+}
+
+/** Whether one of these rules may match, going by the recipient alone. */
+function anyOf(specs: readonly RuleSpec[]): (recipient: KnownAtRcpt) => boolean {
+  const rules = specs.map(({ when }) => [...recipientConditions(when)])
+  return recipient => rules.some(conditions => conditions.every(holds => holds(recipient)))
 }
 
 function compileRule({ name, when, wish }: RuleSpec): Rule {
@@ -107,16 +120,23 @@ function compileRule({ name, when, wish }: RuleSpec): Rule {
 type Condition = (facts: Facts) => boolean
 
 function* conditionsOf(when: ConditionSpec): Generator<Condition> {
-  const { direction, sender, recipient, authenticated, client, size } = when
-  if (direction) yield facts => direction.includes(facts.direction)
+  const { sender, authenticated, client, size } = when
+  yield* recipientConditions(when)
   if (authenticated !== undefined) yield facts => facts.authenticated === authenticated
   if (size) yield facts => size.some(bound => isWithin(facts.sizeOctets, bound))
   if (when.class) yield facts => when.class!.some(name => facts.classes.has(name))
   if (client) yield clientCondition(client)
-  if (sender) yield mailboxCondition(sender, facts => facts.sender)
-  if (recipient) yield mailboxCondition(recipient, facts => facts.recipient)
+  if (sender) yield mailboxCondition<Facts>(sender, facts => facts.sender)
   for (const [name, patterns] of Object.entries(when.header ?? {}))
     yield fieldCondition(name.toLowerCase(), patterns)
+}
+
+function* recipientConditions({
+  direction,
+  recipient,
+}: ConditionSpec): Generator<(facts: KnownAtRcpt) => boolean> {
+  if (direction) yield facts => direction.includes(facts.direction)
+  if (recipient) yield mailboxCondition<KnownAtRcpt>(recipient, facts => facts.recipient)
 }
 
 function isWithin(octets: number, bound: SizeBound): boolean {
@@ -143,10 +163,10 @@ function clientCondition(networks: readonly string[]): Condition {
   return ({ client }) => isIP(client) !== 0 && list.check(client, isIPv6(client) ? 'ipv6' : 'ipv4')
 }
 
-function mailboxCondition(
+function mailboxCondition<T>(
   patterns: readonly string[],
-  textOf: (facts: Facts) => string,
-): Condition {
+  textOf: (facts: T) => string,
+): (facts: T) => boolean {
   const tests = patterns.map(mailboxTest)
   return facts => tests.some(test => test(textOf(facts)))
 }

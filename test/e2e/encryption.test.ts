@@ -35,6 +35,8 @@ const people: Record<string, Issued> = {}
 let authority: IdentityFolder
 let authorityFolder: Awaited<ReturnType<typeof temporaryFolder>>
 let keys: KeyPair
+/** Bears the right address, and nobody trusts who has issued it. */
+let forged: Issued
 
 beforeAll(async () => {
   authorityFolder = await temporaryFolder('authority')
@@ -42,15 +44,17 @@ beforeAll(async () => {
   keys = await makeKeyPair('p-256')
   for (const address of [ANN, BEN, CLEO, 'mallory@partner.test', ...CROWD])
     people[address] = await person(address)
+  const stranger = await issue({ ...lifetime(), commonName: 'Test Root', authority: true })
+  forged = await person('forged@partner.test', stranger)
 })
 afterAll(() => authorityFolder.remove())
 
-function person(address: string): Promise<Issued> {
+function person(address: string, issuer = authority.issuing): Promise<Issued> {
   return issue({
     ...lifetime(),
     commonName: address,
     addresses: [address],
-    issuer: authority.issuing,
+    issuer,
     key: keys,
     keyUsage: ['digitalSignature', 'keyAgreement'],
   })
@@ -279,6 +283,11 @@ describe.skipIf(slapd.missing).concurrent(`a real slapd in trouble${withSlapd}`,
         expect(end?.text).toMatch(new RegExp(`^4\\.4\\.\\d .*<${who}>`))
       }
     expectNothingSaid(house.sink)
+    // One that a stranger made for him is there, and may not be used: it counts as none.
+    const { end } = await house.send('[always]', ['forged@partner.test', ANN])
+    expect(end?.code).toBe(550)
+    expect(end?.text).toMatch(/^5\.7\.\d .*<forged@partner\.test>/)
+    expectNothingSaid(house.sink)
     // Who really has none is told apart from who is lied about.
     expect((await house.send('[always]', ['none@partner.test'])).end?.code).toBe(550)
     // Lies about one do not open the breaker for the others.
@@ -322,6 +331,16 @@ describe.skipIf(slapd.missing).concurrent(`a real slapd in trouble${withSlapd}`,
 })
 
 describe.concurrent('servers that are none', () => {
+  test('nobody is asked for a certificate to which no rule would encrypt', async ctx => {
+    const server = await startTroubled(ctx, 'closing', 1)
+    const house = await startHouse(ctx, { ldap: server.url })
+    const { end } = await house.send('', [AUTHOR])
+    expect(end?.code).toBe(250)
+    expect(server.connections()).toBe(0)
+    await deferral(house, ANN)
+    expect(server.connections()).toBeGreaterThan(0)
+  })
+
   test('R9 garbage, closing, refused: deferred, never in clear', async ctx => {
     for (const behaviour of ['garbage', 'closing', 'refused'] as const) {
       const server = await startTroubled(ctx, behaviour, 1)
@@ -340,6 +359,7 @@ function* entries(): Generator<DirectoryEntry> {
   for (const address of [ANN, ...CROWD])
     yield { mail: [address], userCertificate: [people[address]!.der] }
   yield { mail: ['lied@partner.test'], userCertificate: [people['mallory@partner.test']!.der] }
+  yield { mail: ['forged@partner.test'], userCertificate: [forged.der] }
   yield { mail: ['none@partner.test'] }
   yield {
     mail: ['damaged@partner.test'],
@@ -577,6 +597,7 @@ type Behaviour = 'pass' | 'silent' | 'slow' | 'garbage' | 'closing' | 'refused'
 /** A server in front of a directory, that behaves as it is told; what it passes on is what it passed. */
 async function startTroubled({ onTestFinished }: Ending, first: Behaviour, port: number) {
   let behaviour = first
+  let connections = 0
   const sockets = new Set<Socket>()
   const keep = (socket: Socket): void => {
     sockets.add(socket)
@@ -584,6 +605,7 @@ async function startTroubled({ onTestFinished }: Ending, first: Behaviour, port:
     socket.on('close', () => sockets.delete(socket))
   }
   const server = createServer(socket => {
+    connections++
     keep(socket)
     if (behaviour === 'closing') socket.destroy()
     if (behaviour === 'garbage') socket.end('HTTP/1.0 400 Bad Request\r\n\r\n')
@@ -608,6 +630,7 @@ async function startTroubled({ onTestFinished }: Ending, first: Behaviour, port:
   if (first === 'refused') close()
   return {
     url: `ldap://127.0.0.1:${own}`,
+    connections: () => connections,
     become(next: Behaviour) {
       behaviour = next
     },

@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest'
 import { decide } from '../../src/policy/decide.ts'
 import type { Facts } from '../../src/policy/facts.ts'
 import { compileMailboxPattern, compileWildcard } from '../../src/policy/pattern.ts'
-import { type ConditionSpec, compileRules } from '../../src/policy/rule.ts'
+import { type ConditionSpec, compileRules, type RuleSpec } from '../../src/policy/rule.ts'
+import type { Degree } from '../../src/policy/treatment.ts'
 import { facts, rule } from './samples.ts'
 
 const matches = (when: ConditionSpec, what: Partial<Facts>): boolean =>
@@ -147,4 +148,23 @@ describe('B59 time grows with the length of what a stranger writes, and no faste
     const { user, system } = process.cpuUsage(start)
     expect((user + system) / 1000).toBeLessThan(500)
   })
+})
+
+test('a certificate is asked for early where a rule may encrypt to that recipient, and not else', () => {
+  const spec = (when: ConditionSpec, encrypt: Degree): RuleSpec => {
+    const plain = rule('e', when)
+    return { ...plain, wish: { ...plain.wish, encrypt } }
+  }
+  const partner = { direction: ['outbound'], recipient: ['*@partner.test'] } as const
+  const rules = compileRules([
+    spec({ ...partner, subject: ['[encrypt]'], size: [{ relation: '<', octets: 9 }] }, 'always'),
+    spec({}, 'never'),
+  ])
+  const asks = (direction: 'inbound' | 'outbound', recipient: string) =>
+    rules.mayEncrypt({ direction, recipient })
+  expect(asks('outbound', 'ann@partner.test')).toBe(true)
+  expect(asks('outbound', 'ann@other.test')).toBe(false)
+  expect(asks('inbound', 'ann@partner.test')).toBe(false)
+  const all = compileRules([spec({}, 'when-possible')])
+  expect(all.mayEncrypt({ direction: 'inbound', recipient: 'ann@partner.test' })).toBe(true)
 })

@@ -56,6 +56,8 @@ export class FilesResolver implements CertificateResolver {
   #known: ReadonlyMap<string, KnownFile> = new Map()
   #index: Index = EMPTY_INDEX
   #failure: Error | undefined
+  /** A file was changed so lately that it may not be all there yet. */
+  #isUnsettled = false
   #scan: Promise<void> | undefined
   #scannedAt = Number.NEGATIVE_INFINITY
   /** Changes that we were told of, and how many of them the last scan has seen. */
@@ -85,11 +87,15 @@ export class FilesResolver implements CertificateResolver {
 
   /**
    * Every certificate that is no authority's, whatever addresses it bears.
-   * @throws {CertificateSourceUnavailable} as `find` does.
+   * @throws {CertificateSourceUnavailable} as `find` does; and where there is none, and something that
+   *   could be one cannot be read.
    */
   async everything(signal: AbortSignal): Promise<readonly Certificate[]> {
     await this.#ready(signal)
-    return this.#index.others
+    const { others } = this.#index
+    const faulty = [...this.#known.values()].find(({ faults }) => faults.length > 0)
+    if (others.length === 0 && faulty) throw this.#silence(new Error(faulty.faults[0]))
+    return others
   }
 
   intermediates(): readonly Certificate[] {
@@ -122,7 +128,7 @@ export class FilesResolver implements CertificateResolver {
 
   /** A change that we were told of is waited for; a look at the dates goes on behind the answer. */
   async #refresh(): Promise<void> {
-    if (this.#failure) await this.#rescan()
+    if (this.#failure || this.#isUnsettled) await this.#rescan()
     // The scan that runs may have begun before the change: then one more is needed, and not another.
     for (let turn = 0; turn < 2 && this.#seen !== this.#changes; turn++) await this.#rescan()
     const patienceMs = this.#watcher ? this.#rescanMs * 10 : this.#rescanMs
@@ -144,6 +150,7 @@ export class FilesResolver implements CertificateResolver {
     try {
       const files = await readChanged(await pathsOf(this.#path), this.#known)
       this.#failure = undefined
+      this.#isUnsettled = [...files.values()].some(({ before }) => before)
       if (isSame(files, this.#known)) return
       this.#tell(files)
       this.#index = indexOf(files.values())
@@ -207,6 +214,8 @@ function identityOf(path: string): Promise<string> {
 interface KnownFile {
   readonly file: string
   readonly version: string
+  /** What stood there before, where it may still be written: those count beside those it names now. */
+  readonly before?: readonly Certificate[]
   readonly certificates: readonly Certificate[]
   readonly faults: readonly string[]
 }
@@ -253,11 +262,16 @@ async function readIfChanged(
   try {
     const { mtimeMs, ctimeMs, ino, size } = await stat(file)
     const version = `${mtimeMs} ${ctimeMs} ${ino} ${size}`
-    if (known?.version === version) return known
-    if (size > MAX_OCTETS)
-      return { file, version, certificates: [], faults: ['is larger than 32 MiB'] }
+    const isSettled = !known || Math.abs(Date.now() - mtimeMs) > SETTLE_MS
+    if (known?.version === version && !(known.before && isSettled)) return known
+    const now = { file, version }
+    if (size > MAX_OCTETS) return { ...now, certificates: [], faults: ['is larger than 32 MiB'] }
     const { certificates, faults } = readCertificateFile(await readFile(file))
-    return { file, version, certificates, faults }
+    if (isSettled) return { ...now, certificates, faults }
+    const before = known.before ?? known.certificates
+    const named = new Set(certificates.map(({ fingerprint }) => fingerprint))
+    const kept = before.filter(({ fingerprint }) => !named.has(fingerprint))
+    return { ...now, before, certificates: [...certificates, ...kept], faults }
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code
     if (code === 'ENOENT') return undefined
@@ -268,10 +282,7 @@ async function readIfChanged(
 }
 
 function isSame(one: ReadonlyMap<string, KnownFile>, other: ReadonlyMap<string, KnownFile>) {
-  return (
-    one.size === other.size &&
-    [...one].every(([path, { version }]) => other.get(path)?.version === version)
-  )
+  return one.size === other.size && [...one].every(([path, known]) => other.get(path) === known)
 }
 
 function indexOf(files: Iterable<KnownFile>): Index {
@@ -304,6 +315,8 @@ const EXTENSIONS: ReadonlySet<string> = new Set([
   '.p7c',
   '.sst',
 ])
+/** Milliseconds without a change after which a file counts as written. */
+const SETTLE_MS = 1_000
 const MAX_OCTETS = 32 * 1024 * 1024
 /** As many as the thread pool has threads. */
 const LANES = 4

@@ -54,3 +54,17 @@ test('a file that is not there is silence for this domain, and says nothing of o
   )
   expect(await domain.find(box('ann@example.test'), NEVER)).toEqual([])
 })
+
+test('B69 a file of which nothing can be read is silence for this domain, an empty folder is none', async () => {
+  const folder = await temporaryFolder()
+  const domain = openDomain({ domain: 'partner.test', files: folder })
+  onTestFinished(() => domain.close?.())
+  expect(await domain.find(box('ann@partner.test'), NEVER)).toEqual([])
+  const damaged = openDomain({ domain: 'partner.test', files: join(folder, 'gateway.pem') })
+  onTestFinished(() => damaged.close?.())
+  await writeFile(join(folder, 'gateway.pem'), '-----BEGIN CERTIFICATE-----\nMIIB')
+  await expect(damaged.find(box('ann@partner.test'), NEVER)).rejects.toThrow(
+    CertificateSourceUnavailable,
+  )
+  expect(await damaged.find(box('ann@example.test'), NEVER)).toEqual([])
+})

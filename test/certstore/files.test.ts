@@ -88,6 +88,24 @@ describe('a folder', () => {
     await eventually(async () => (await names(source, 'ann@partner.test')).length === 0)
   })
 
+  test('B69 a file that is being written again still stands for those whom it named', async () => {
+    const folder = await temporaryFolder()
+    const file = join(folder, 'all.pem')
+    const [one, two] = [certificatePem(ann.der), certificatePem(bob.der)]
+    await writeFile(file, one + two)
+    const source = open(folder)
+    expect(await names(source, 'bob@partner.test')).toHaveLength(1)
+    // As `cat one two > all.pem` does it: nothing first, then one after the other.
+    for (const written of ['', one.slice(0, 300), one, one + two]) {
+      await writeFile(file, written)
+      await sleep(20)
+      expect(await names(source, 'bob@partner.test')).toHaveLength(1)
+    }
+    await writeFile(file, one)
+    await eventually(async () => (await names(source, 'bob@partner.test')).length === 0)
+    expect(await names(source, 'ann@partner.test')).toHaveLength(1)
+  })
+
   test('a change that no watch tells of is seen by the dates', async () => {
     const parent = await temporaryFolder()
     const link = join(parent, 'certificates')

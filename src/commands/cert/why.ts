@@ -39,8 +39,10 @@ function inWords(address: string, search: Search): string {
     : `${visible(address)}: no certificate; ${visible(search.kind === 'valid' ? '' : search.reason)}`
   const rows = chosen ? [...describe(chosen.certificate).slice(1), ...chosenBecause(chosen)] : []
   const others = search.considered.filter(it => it !== chosen)
+  const silence = search.kind === 'unknown' ? search.silence : undefined
   return [
     head,
+    ...(silence === undefined ? [] : [row('silent', visible(silence))]),
     ...rows,
     ...others.map(it => notChosen(it, chosen)),
     row('otherwise', CHANGES[search.kind]),
@@ -75,6 +77,7 @@ function inFields(search: Search) {
   return {
     kind: search.kind,
     reason: search.kind === 'valid' ? undefined : search.reason,
+    silence: search.kind === 'unknown' ? search.silence : undefined,
     considered: search.considered.map(({ certificate, source, via, belief }) => ({
       ...accountOf(certificate),
       source,

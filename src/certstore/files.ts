@@ -82,6 +82,9 @@ export class FilesResolver implements CertificateResolver {
   async find(mailbox: Mailbox, signal: AbortSignal): Promise<readonly Found[]> {
     await this.#ready(signal)
     const found = this.#index.byKey.get(mailbox.matchKey) ?? []
+    // What was not looked at may hold what was asked for.
+    const { unread } = this.#index
+    if (found.length === 0 && unread) throw this.#silence(new Error(`${unread} was not read`))
     return found.map(certificate => ({ certificate, source: this.name, via: 'address' as const }))
   }
 
@@ -153,7 +156,7 @@ export class FilesResolver implements CertificateResolver {
       this.#isUnsettled = [...files.values()].some(({ before }) => before)
       if (isSame(files, this.#known)) return
       this.#tell(files)
-      this.#index = indexOf(files.values())
+      this.#index = indexOf([...files.values()])
       this.#known = files
     } catch (error) {
       this.#failure = error as Error
@@ -216,6 +219,8 @@ interface KnownFile {
   readonly version: string
   /** What stood there before, where it may still be written: those count beside those it names now. */
   readonly before?: readonly Certificate[]
+  /** Nobody knows who stands in it. */
+  readonly isUnread?: boolean
   readonly certificates: readonly Certificate[]
   readonly faults: readonly string[]
 }
@@ -224,6 +229,8 @@ interface Index {
   readonly byKey: ReadonlyMap<string, readonly Certificate[]>
   readonly authorities: readonly Certificate[]
   readonly others: readonly Certificate[]
+  /** A file that nobody knows who stands in. */
+  readonly unread?: string | undefined
 }
 
 async function pathsOf(path: string): Promise<string[]> {
@@ -265,7 +272,8 @@ async function readIfChanged(
     const isSettled = !known || Math.abs(Date.now() - mtimeMs) > SETTLE_MS
     if (known?.version === version && !(known.before && isSettled)) return known
     const now = { file, version }
-    if (size > MAX_OCTETS) return { ...now, certificates: [], faults: ['is larger than 32 MiB'] }
+    if (size > MAX_OCTETS)
+      return { ...now, isUnread: true, certificates: [], faults: ['is larger than 32 MiB'] }
     const { certificates, faults } = readCertificateFile(await readFile(file))
     if (isSettled) return { ...now, certificates, faults }
     const before = known.before ?? known.certificates
@@ -285,7 +293,7 @@ function isSame(one: ReadonlyMap<string, KnownFile>, other: ReadonlyMap<string, 
   return one.size === other.size && [...one].every(([path, known]) => other.get(path) === known)
 }
 
-function indexOf(files: Iterable<KnownFile>): Index {
+function indexOf(files: readonly KnownFile[]): Index {
   const byKey = new Map<string, Certificate[]>()
   const authorities: Certificate[] = []
   const others: Certificate[] = []
@@ -303,7 +311,8 @@ function indexOf(files: Iterable<KnownFile>): Index {
         else byKey.set(key, [certificate])
       }
     }
-  return { byKey, authorities, others }
+  const unread = files.find(({ isUnread }) => isUnread)?.file
+  return { byKey, authorities, others, unread }
 }
 
 const EXTENSIONS: ReadonlySet<string> = new Set([

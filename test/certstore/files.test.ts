@@ -1,4 +1,4 @@
-import { chmod, mkdir, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, rename, rm, symlink, truncate, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
@@ -216,6 +216,23 @@ describe('silence is not none', () => {
     const source = open(folder)
     const asked = Array.from({ length: 5 }, () => names(source, 'ann@partner.test'))
     for (const found of await Promise.all(asked)) expect(found).toEqual(['CN=Ann@Partner.test'])
+  })
+
+  test('B69 a file that is too large to be read', async () => {
+    const folder = await temporaryFolder()
+    await writeFile(join(folder, 'ann.cer'), ann.der)
+    await writeFile(join(folder, 'export.sst'), '')
+    await truncate(join(folder, 'export.sst'), 33 * 1024 * 1024)
+    const source = open(folder)
+    await expect(names(source, 'bob@partner.test')).rejects.toThrow(CertificateSourceUnavailable)
+    expect(await names(source, 'ann@partner.test')).toHaveLength(1)
+    await unlink(join(folder, 'export.sst'))
+    await eventually(() =>
+      names(source, 'bob@partner.test').then(
+        found => found.length === 0,
+        () => false,
+      ),
+    )
   })
 
   test('a closed source, and a client that is gone', async () => {

@@ -242,6 +242,9 @@ describe('beliefs', () => {
     at(days(0).getTime() + 5 * 60_000 + 1_000)
     expect((await search()).kind).toBe('valid')
     expect(counted()).toBe(2)
+    at(days(1).getTime() - 1_000)
+    expect((await search()).kind).toBe('valid')
+    // Two seconds later: the belief is young, and its certificate too old.
     at(days(1).getTime() + 1_000)
     expect(await search()).toMatchObject({
       kind: 'invalid',
@@ -258,9 +261,13 @@ describe('beliefs', () => {
     expect(counted()).toBe(2)
   })
 
-  test('are formed anew when an authority comes to lie beside', async () => {
+  test('are formed anew when authorities come to lie beside', async () => {
+    const upper = await issue({
+      ...{ commonName: 'Upper', authority: true, issuer: root },
+      ...{ notBefore: days(-100), notAfter: days(100) },
+    })
     const middle = await issue({
-      ...{ commonName: 'Middle', authority: true, issuer: root },
+      ...{ commonName: 'Middle', authority: true, issuer: upper },
       ...{ notBefore: days(-100), notAfter: days(100) },
     })
     const place = await put('beside', [await ann({ issuer: middle })])
@@ -270,7 +277,10 @@ describe('beliefs', () => {
     const directory = createDirectory([source], trust, () => new Date())
     onTestFinished(() => directory.close())
     expect((await directory.search(box(ANN), NEVER)).kind).toBe('invalid')
-    await writeFile(join(place, 'middle.pem'), certificatePem(middle.der))
+    await writeFile(
+      join(place, 'above.pem'),
+      [middle, upper].map(it => certificatePem(it.der)).join(''),
+    )
     await vi.waitFor(async () =>
       expect((await directory.search(box(ANN), NEVER)).kind).toBe('valid'),
     )

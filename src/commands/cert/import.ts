@@ -32,7 +32,6 @@ export async function importFiles(files: readonly string[], config: Config): Pro
       const obstacle = obstacleTo(certificate) ?? (before && `is there already, in ${before}`)
       const stored = obstacle === undefined && (await store(certificate, folder))
       if (stored) imported++
-      held.set(certificate.fingerprint, before ?? fileFor(certificate.fingerprint, folder))
       const outcome = stored ? 'imported' : `not imported: ${obstacle ?? 'is there already'}`
       console.log(`${whatItIs(certificate)}\n  ${visible(outcome)}`)
     }

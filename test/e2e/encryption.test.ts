@@ -2,6 +2,7 @@
  * Encryption as an administrator has it: a gateway that runs, certificates in a folder and in a real
  * LDAP directory, and what becomes of mail while that directory is in trouble.
  */
+import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, readlink, rename, writeFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
@@ -270,7 +271,8 @@ describe.skipIf(slapd.missing).concurrent(`a real slapd in trouble${withSlapd}`,
       expect(performance.now() - began).toBeLessThan(4000)
       for (const lasted of times) expect(lasted).toBeGreaterThan(1800)
       for (const octets of await held) expect(octets.includes(CANARY)).toBe(false)
-      expect((await held).length).toBeGreaterThan(0)
+      // Linux shows them.
+      expect((await held).length > 0).toBe(existsSync('/proc/self/fd'))
       const fast = await deferrals(house, 5)
       expect(Math.max(...fast)).toBeLessThan(1000)
       expect((await house.send('[always]', [ANN])).end?.code).toBe(250)

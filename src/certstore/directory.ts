@@ -90,7 +90,8 @@ class SearchedDirectory implements Directory {
 
   async search(mailbox: Mailbox, signal: AbortSignal): Promise<Search> {
     try {
-      return conclude(await this.#judge(await this.#resolver.find(mailbox, signal)))
+      const found = await this.#resolver.find(mailbox, signal)
+      return conclude(await this.#judge(found), found.length)
     } catch (error) {
       if (!(error instanceof CertificateSourceUnavailable)) throw error
       const reason = `${error.source} did not answer`
@@ -102,9 +103,12 @@ class SearchedDirectory implements Directory {
     this.#resolver.close?.()
   }
 
+  /** Looks at so many as a message may cost, those first that would be chosen. */
   #judge(found: readonly Found[]): Promise<readonly Considered[]> {
+    const looked =
+      found.length > CANDIDATES ? found.toSorted(byPreference).slice(0, CANDIDATES) : found
     return Promise.all(
-      found.map(async it => ({ ...it, belief: await this.#believe(it.certificate) })),
+      looked.map(async it => ({ ...it, belief: await this.#believe(it.certificate) })),
     )
   }
 
@@ -139,7 +143,7 @@ class SearchedDirectory implements Directory {
  * Chooses: the mailbox's own before the domain's, then the newest (notBefore), ties broken by
  * fingerprint. An expired, revoked or wrongly used one never.
  */
-function conclude(candidates: readonly Considered[]): Search {
+function conclude(candidates: readonly Considered[], count: number): Search {
   const considered = candidates.toSorted(byChoice)
   const [first] = considered
   if (first === undefined)
@@ -156,6 +160,12 @@ function conclude(candidates: readonly Considered[]): Search {
     considered.length === 1
       ? 'its certificate'
       : `the best of its ${considered.length} certificates`
+  if (count > considered.length)
+    return {
+      kind: 'unknown',
+      reason: `${told} cannot be used: ${belief.reason}; it has too many to look at all ${count}`,
+      considered,
+    }
   return { kind: belief.kind, reason: `${told} cannot be used: ${belief.reason}`, considered }
 }
 
@@ -165,8 +175,11 @@ function wordsOf(cause: unknown): string {
 }
 
 function byChoice(one: Considered, other: Considered): number {
+  return RANK[one.belief.kind] - RANK[other.belief.kind] || byPreference(one, other)
+}
+
+function byPreference(one: Found, other: Found): number {
   return (
-    RANK[one.belief.kind] - RANK[other.belief.kind] ||
     VIA[one.via] - VIA[other.via] ||
     other.certificate.notBefore.getTime() - one.certificate.notBefore.getTime() ||
     (one.certificate.fingerprint < other.certificate.fingerprint ? -1 : 1)
@@ -177,6 +190,8 @@ function byChoice(one: Considered, other: Considered): number {
 const RANK = { valid: 0, unknown: 1, invalid: 2 } as const
 const VIA = { address: 0, domain: 1 } as const
 
+/** Each costs up to a millisecond the first time. */
+const CANDIDATES = 100
 const BELIEFS = 10_000
 /** How long a revocation that has become known meanwhile goes unnoticed. */
 const BELIEF_MS = 5 * 60_000

@@ -1,10 +1,12 @@
 /** `postern cert`: listing, importing and removing the certificates of others. @module */
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { openHarvested } from '../../src/certstore/harvested.ts'
 import { openSqliteStore } from '../../src/certstore/store.ts'
+import { holdingsOf } from '../../src/commands/cert/holdings.ts'
 import { cert } from '../../src/commands/cert.ts'
+import { loadConfig } from '../../src/config/load.ts'
 import { parseCertificate } from '../../src/crypto/x509/certificate.ts'
 import {
   certificatePem,
@@ -173,6 +175,15 @@ describe('list', () => {
     const { out, err } = await run('list', '--json')
     expect(JSON.parse(out)).toEqual([])
     expect(err).toMatch(/^note: .*broken\.pem: /m)
+  })
+
+  test('a folder that is gone is told, and hides no other source', async () => {
+    await writeFile(join(place, 'gateway', 'gateway.pem'), certificatePem(nobody.der))
+    const { config: loaded } = await loadConfig(config, process.env)
+    await rm(join(place, 'people'), { recursive: true })
+    const { holdings, faults } = await holdingsOf(loaded)
+    expect(holdings).toMatchObject([{ holders: ['@partner.test'] }])
+    expect(faults).toEqual([expect.stringMatching(/^no answer from files:.*people \(.*ENOENT/)])
   })
 
   test('nothing is held, and nothing made by looking', async () => {

@@ -61,9 +61,9 @@ export async function withHarvest<T>(
 
 async function inFiles(files: FilesResolver, faults: string[]): Promise<Holding[]> {
   try {
-    // Listed is what could be read: that the whole cannot be is told by this.
-    await files.everything(new AbortController().signal)
     const reports = await files.list()
+    // Listed is what could be read: that the folder itself cannot be is told by this alone.
+    if (reports.length === 0) await files.everything(new AbortController().signal)
     for (const report of reports)
       faults.push(...report.faults.map(fault => `${report.file}: ${fault}`))
     return reports.flatMap(({ file, certificates }) =>

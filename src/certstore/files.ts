@@ -285,7 +285,10 @@ async function readIfChanged(
     if (code === 'ENOENT') return undefined
     // What may pass (no handles left, a disk that fails) leaves the answer incomplete: that is silence.
     if (code !== 'EACCES' && code !== 'EISDIR') throw error
-    return { file, version: code, certificates: [], faults: [`cannot be read (${code})`] }
+    const faults = [`cannot be read (${code})`]
+    if (code === 'EISDIR') return { file, version: code, certificates: [], faults }
+    // Whoever it names, or named before, is not "none" because we may not look.
+    return { file, version: code, isUnread: true, certificates: known?.certificates ?? [], faults }
   }
 }
 

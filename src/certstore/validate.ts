@@ -55,7 +55,10 @@ export async function validateForEncryption(
     intermediates: [...trust.intermediates, ...beside],
     time,
     purpose: 'emailProtection',
-    keyUsage: ['keyEncipherment', 'keyAgreement'],
+    // RFC 8550 §4.4.2: the usage that encrypting to this kind of key needs.
+    keyUsage: [
+      certificate.publicKey.asymmetricKeyType === 'rsa' ? 'keyEncipherment' : 'keyAgreement',
+    ],
     revocation: trust.revocationMode === 'off' ? undefined : trust.revocation,
   })
   switch (result.kind) {

@@ -131,6 +131,7 @@ describe('a certificate that may not be used', () => {
     ['expired', { notAfter: new Date(Date.now() - 60_000) }],
     ['of a stranger', { stranger: true }],
     ['for signing alone', { keyUsage: ['digitalSignature'] }],
+    ['for agreeing on keys, with an RSA key', { keyUsage: ['keyAgreement'] }],
     ['for web servers', { extendedKeyUsage: ['1.3.6.1.5.5.7.3.1'] }],
   ] as const)(
     '%s counts as none: always refuses, when-possible goes out in clear',

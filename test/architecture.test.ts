@@ -13,7 +13,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ['mail/'],
   ['crypto/', 'policy/', 'smtp/'],
   ['certstore/', 'config/'],
-  ['gateway/', 'admin/'],
+  ['gateway/'],
   ['commands/'],
   ['main.ts'],
 ]

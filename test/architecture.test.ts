@@ -76,12 +76,11 @@ function storeyOf(file: string): number {
 
 function importsOf(file: string): string[] {
   const text = readFileSync(resolve(src, file), 'utf8')
-  return [
-    ...text.matchAll(/^(?:import|export)\b[^'";]*?from '(\.[^']+)'|\bimport\('(\.[^']+)'\)/gm),
-  ].map(match =>
-    relative(src, resolve(dirname(resolve(src, file)), match[1] ?? match[2]!)).replaceAll(
-      '\\',
-      '/',
-    ),
+  const folder = dirname(resolve(src, file))
+  return [...text.matchAll(IMPORT)].map(match =>
+    relative(src, resolve(folder, match[1] ?? match[2]!)).replaceAll('\\', '/'),
   )
 }
+
+/** `import … from`, `export … from`, `import '…'`, and `import('…')` wherever it stands. */
+const IMPORT = /^(?:import|export)\b(?:[^'";]*?from)? '(\.[^']+)'|\bimport\(\s*'(\.[^']+)'\s*\)/gm

@@ -15,6 +15,9 @@ import { tlv } from './der-writer.ts'
 /** Constructed elements that lead to the OCTET STRING that holds the bulk content, outermost first. */
 export type ContentPath = readonly number[]
 
+/** Tag of the bulk content, without the bit for constructed: OCTET STRING, or [0] IMPLICIT of it. */
+export type ContentTag = 0x04 | 0x80
+
 /** A constructed element that has begun and has not ended. */
 interface Frame {
   readonly tag: number
@@ -29,6 +32,7 @@ interface Frame {
 /** One structure, read chunk by chunk. All faults are PosternErrors `ERR_BER_SYNTAX`. */
 export class BerReader {
   readonly #path: ContentPath
+  readonly #contentTag: ContentTag
   readonly #consume: (octets: Buffer) => void
   readonly #frames: Frame[] = []
   #offset = 0
@@ -41,11 +45,17 @@ export class BerReader {
   #held: { readonly tag: number; readonly octets: Buffer } | undefined
   #skeleton: Buffer | undefined
   #contentSeen = false
+  #segments = 0
 
   /** @param consume Is given the content octets, as views on the chunks. */
-  constructor(path: ContentPath, consume: (octets: Buffer) => void) {
+  constructor(
+    path: ContentPath,
+    consume: (octets: Buffer) => void,
+    contentTag: ContentTag = OCTET_STRING,
+  ) {
     this.#path = path
     this.#consume = consume
+    this.#contentTag = contentTag
   }
 
   /** Whether content was there, be it empty. */
@@ -112,11 +122,19 @@ export class BerReader {
     if (parent && end !== Infinity && end > parent.end)
       throw this.#fault('length is over the octets that are left')
     const content = parent?.content === true || this.#isContent(tag)
-    if (!content && ++this.#elements > MAXIMUM_ELEMENTS) throw this.#fault('too many elements')
-    if (content && (tag & ~0x20) !== 0x04) throw this.#fault('content is not an octet string')
-    if (content) this.#contentSeen = true
+    if (content) this.#beginContent(tag, parent)
+    else if (++this.#elements > MAXIMUM_ELEMENTS) throw this.#fault('too many elements')
     if (tag & 0x20) this.#enter({ tag, end, parts: [], content })
     else this.#beginPrimitive(tag, length, content)
+  }
+
+  #beginContent(tag: number, parent: Frame | undefined): void {
+    if (++this.#segments > MAXIMUM_SEGMENTS) throw this.#fault('content is of too many segments')
+    // X.690 §8.7.3.2: segments are OCTET STRINGs, whatever tag stands outside.
+    if (parent?.content) {
+      if ((tag & ~0x20) !== OCTET_STRING) throw this.#fault('content is not an octet string')
+    } else if (this.#contentSeen) throw this.#fault('content stands there twice')
+    this.#contentSeen = true
   }
 
   #enter(frame: Frame): void {
@@ -165,10 +183,11 @@ export class BerReader {
   }
 
   #isContent(tag: number): boolean {
-    return (tag & ~0x20) === 0x04 && this.#standsAt(this.#path)
+    return (tag & ~0x20) === this.#contentTag && this.#standsAt(this.#path)
   }
 
   #isAroundContent(tag: number): boolean {
+    if (this.#contentTag !== OCTET_STRING) return false
     return tag === this.#path.at(-1) && this.#standsAt(this.#path.slice(0, -1))
   }
 
@@ -198,7 +217,10 @@ function lengthOf(head: Buffer, size: number): number {
 }
 
 const NOTHING = Buffer.alloc(0)
+const OCTET_STRING = 0x04
 const HEAD_OCTETS = 6
 const MAXIMUM_DEPTH = 64
 const MAXIMUM_ELEMENTS = 100_000
+/** Of one octet each they would cost a hundred times what the octets do. */
+const MAXIMUM_SEGMENTS = 4_000_000
 const MAXIMUM_HELD_OCTETS = 1_048_576

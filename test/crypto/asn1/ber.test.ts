@@ -1,7 +1,11 @@
 import { fromBER } from 'asn1js'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { BerReader } from '../../../src/crypto/asn1/ber-reader.ts'
+import {
+  BerReader,
+  type ContentPath,
+  type ContentTag,
+} from '../../../src/crypto/asn1/ber-reader.ts'
 import { close, octetStringSegments, open } from '../../../src/crypto/asn1/ber-stream.ts'
 import {
   context,
@@ -9,6 +13,7 @@ import {
   octetString,
   sequence,
   setOf,
+  tlv,
 } from '../../../src/crypto/asn1/der-writer.ts'
 import { ALLOWED, outcomeOf } from '../outcome.ts'
 
@@ -101,6 +106,34 @@ describe('reading', () => {
   })
 
   test.each([
+    ['primitive', tlv(0x80, CONTENT)],
+    [
+      'constructed',
+      tlv(0xa0, octetString(CONTENT.subarray(0, 7)), octetString(CONTENT.subarray(7))),
+    ],
+    ['indefinite', Buffer.concat([open(0xa0), open(0x24), octetString(CONTENT), close(2)])],
+    ['empty', tlv(0x80)],
+  ])('[0] IMPLICIT content, %s, cut at every octet', (kind, implicit) => {
+    const rest = [integer(7), setOf(integer(1))]
+    const octets = sequence(sequence(integer(7), implicit), ...rest)
+    for (let cut = 0; cut <= octets.length; cut++) {
+      const chunks = [octets.subarray(0, cut), octets.subarray(cut)]
+      const { skeleton, content, contentSeen } = readAll(chunks, [0x30, 0x30], 0x80)
+      expect(skeleton).toEqual(sequence(sequence(integer(7)), ...rest))
+      expect(content).toEqual(kind === 'empty' ? Buffer.alloc(0) : CONTENT)
+      expect(contentSeen).toBe(true)
+    }
+  })
+
+  test.each([
+    ['a segment of another type', [0x30], 0x80, '3004a0020500'],
+    ['content that stands there twice', [0x30], 0x80, '300480008000'],
+    ['content that stands there twice, explicit', PATH, 0x04, '3006a00404000400'],
+  ] as const)('%s is refused', (_name, path, tag, hex) => {
+    expect(() => readAll([Buffer.from(hex, 'hex')], path, tag)).toThrow(SYNTAX)
+  })
+
+  test.each([
     ['nothing', ''],
     ['B57 a child over its parent', '3003040500'],
     ['B57 length of 2^63', '30887fffffffffffffff'],
@@ -150,9 +183,9 @@ describe('reading', () => {
   })
 })
 
-function readAll(chunks: readonly Buffer[]) {
+function readAll(chunks: readonly Buffer[], path: ContentPath = PATH, tag: ContentTag = 0x04) {
   const pieces: Buffer[] = []
-  const reader = new BerReader(PATH, octets => pieces.push(Buffer.from(octets)))
+  const reader = new BerReader(path, octets => pieces.push(Buffer.from(octets)), tag)
   for (const chunk of chunks) reader.push(chunk)
   const skeleton = reader.end()
   return { skeleton, content: Buffer.concat(pieces), contentSeen: reader.contentSeen }

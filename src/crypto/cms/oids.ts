@@ -7,6 +7,7 @@ export const DATA = '1.2.840.113549.1.7.1'
 export const SIGNED_DATA = '1.2.840.113549.1.7.2'
 export const ENVELOPED_DATA = '1.2.840.113549.1.7.3'
 export const AUTH_ENVELOPED_DATA = '1.2.840.113549.1.9.16.1.23'
+export const COMPRESSED_DATA = '1.2.840.113549.1.9.16.1.9'
 
 export const CONTENT_TYPE = '1.2.840.113549.1.9.3'
 export const MESSAGE_DIGEST = '1.2.840.113549.1.9.4'

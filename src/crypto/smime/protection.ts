@@ -9,14 +9,13 @@
  * @module
  */
 import { PosternError } from '../../errors.ts'
-import { decodeBase64 } from '../../mail/base64.ts'
 import type { Entity } from '../../mail/entity.ts'
 import type { Content } from '../../mail/mail-object.ts'
 import { BerReader } from '../asn1/ber-reader.ts'
 import { DerReader, readOid } from '../asn1/der-reader.ts'
-import { oid } from '../asn1/der-writer.ts'
 import * as OID from '../cms/oids.ts'
 import { SIGNED_CONTENT_PATH } from '../cms/read-signed-data.ts'
+import { bodyOf, HEAD_OCTETS, typeOfHead } from './cms-body.ts'
 
 /** How a message is protected. */
 export interface Protection {
@@ -86,12 +85,6 @@ function smime(kind: Protection['kind'] | undefined): Protection | undefined {
   return kind && { kind, by: 'smime' }
 }
 
-/** The octets that the transfer encoding of a leaf stands for; none where it is not of S/MIME. */
-function bodyOf(content: Content, leaf: Entity): AsyncIterable<Buffer> {
-  const octets = content.read(leaf.bodyStart, leaf.end)
-  return leaf.transferEncoding === 'base64' ? decodeBase64(octets) : octets
-}
-
 /** What a CMS structure is (RFC 5652 §3). A SignedData that nobody has signed bears certificates only. */
 async function kindOfCms(octets: AsyncIterable<Buffer>): Promise<Protection['kind'] | undefined> {
   const reader = new BerReader(SIGNED_CONTENT_PATH, () => undefined)
@@ -100,7 +93,8 @@ async function kindOfCms(octets: AsyncIterable<Buffer>): Promise<Protection['kin
     for await (const chunk of octets) {
       if (head.length < HEAD_OCTETS) {
         head = Buffer.concat([head, chunk.subarray(0, HEAD_OCTETS)])
-        if (ENCRYPTED.some(type => isOfType(head, type))) return 'encrypted'
+        const type = typeOfHead(head)
+        if (type === 'enveloped' || type === 'auth-enveloped') return 'encrypted'
       }
       reader.push(chunk)
     }
@@ -109,13 +103,6 @@ async function kindOfCms(octets: AsyncIterable<Buffer>): Promise<Protection['kin
     if (error instanceof PosternError && NO_CMS.has(error.code)) return undefined
     throw error
   }
-}
-
-/** Whether a ContentInfo begins with this type; its length may be of any form. */
-function isOfType(head: Buffer, type: Buffer): boolean {
-  const length = head[1] ?? 0
-  const start = length > 0x80 ? 2 + (length & 0x7f) : 2
-  return head[0] === 0x30 && head.subarray(start, start + type.length).equals(type)
 }
 
 /** @param der A ContentInfo, without the content that is signed. */
@@ -143,13 +130,10 @@ const SMIME_SIGNATURE: ReadonlySet<string> = new Set([
 ])
 const PGP_SIGNATURE = 'application/pgp-signature'
 const PGP_ENCRYPTED = 'application/pgp-encrypted'
-const ENCRYPTED = [oid(OID.ENVELOPED_DATA), oid(OID.AUTH_ENVELOPED_DATA)]
 const NO_CMS: ReadonlySet<string> = new Set([
   'ERR_BASE64_MALFORMED',
   'ERR_BER_SYNTAX',
   'ERR_DER_SYNTAX',
 ])
 const NOTHING: Buffer = Buffer.alloc(0)
-/** Tag, length and type of a ContentInfo. */
-const HEAD_OCTETS = 32
 const ARMOR_OCTETS = 1024

@@ -1,8 +1,13 @@
 /** Belief: what is no verdict on a certificate must not become one. @module */
 import { beforeAll, describe, expect, test } from 'vitest'
-import { type Trust, validateForEncryption } from '../../src/certstore/validate.ts'
+import {
+  type Trust,
+  validateForEncryption,
+  validateForVerification,
+} from '../../src/certstore/validate.ts'
 import { type Certificate, parseCertificate } from '../../src/crypto/x509/certificate.ts'
 import { type Issued, issue } from '../../src/crypto/x509/issue.ts'
+import { pathBudget } from '../../src/crypto/x509/path-budget.ts'
 import { ca, LATER, NOW, person } from './people.ts'
 
 let trust: Trust
@@ -34,6 +39,34 @@ describe('B39 B69 a maze that others lay out', () => {
   test('an authority that is not there is a verdict', async () => {
     expect(await believe([])).toMatchObject({ kind: 'invalid' })
   })
+})
+
+test('B40 a key that cannot be read is a reason, and stops nobody else', async () => {
+  const { der } = await person('ann@partner.test')
+  const curve = Buffer.from('06082a8648ce3d030107', 'hex')
+  const damaged = Buffer.from(der)
+  damaged[damaged.indexOf(curve) + 9] = 0x70
+  const certificate = parseCertificate(damaged)
+  const reason = expect.stringContaining('cannot be read')
+  expect(await validateForEncryption(certificate, trust, [], NOW)).toEqual({
+    kind: 'invalid',
+    reason,
+  })
+  expect(await validateForVerification(certificate, trust, [], NOW)).toEqual({
+    kind: 'invalid',
+    reason: 'key-refused',
+    detail: reason,
+  })
+})
+
+test('B39 candidates of one search share a budget', async () => {
+  const budget = pathBudget({ signatures: 1 })
+  const anchored = parseCertificate((await person('ann@partner.test')).der)
+  const [one, other] = [
+    await validateForEncryption(anchored, trust, [], NOW, budget),
+    await validateForEncryption(anchored, trust, [], NOW, budget),
+  ]
+  expect([one.kind, other.kind]).toEqual(['valid', 'unknown'])
 })
 
 function believe(beside: readonly Certificate[]) {

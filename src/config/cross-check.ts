@@ -56,12 +56,14 @@ export function* crossCheck(
   yield* checkLimits(config, at)
   yield* checkAdmin(config, at)
   yield* checkEncryption(config, at)
+  yield* checkInbound(config, at)
   yield* checkNotYet(config, at)
 }
 
 /** A configuration, as far as it is right. */
 export type PartialConfig = Salvaged<ParsedConfig>
 type NextHop = NonNullable<NonNullable<PartialConfig['nextHop']>[string]>
+type Then = NonNullable<Rule['then']>
 type Rule = NonNullable<NonNullable<PartialConfig['rules']>[number]>
 
 function* checkListeners(config: PartialConfig, at: Findings): Generator<Finding> {
@@ -309,40 +311,87 @@ function* checkEncryption(config: PartialConfig, at: Findings): Generator<Findin
   }
 }
 
-/**
- * Options that are known and not yet acted on. Where one of them promises protection, silence would
- * be a lie: then it is a fault, or policy refuses the message.
- */
-function* checkNotYet(config: PartialConfig, at: Findings): Generator<Finding> {
-  if (config.admin) yield at.warning(['admin'], NOT_YET, 'nothing listens there', 'nothing')
-  for (const [index, rule] of (config.rules ?? []).entries())
-    if (rule?.then) yield* checkRuleNotYet(rule.then, ['rules', index, 'then'], at)
+/** What rules say of inbound mail. */
+function* checkInbound(config: PartialConfig, at: Findings): Generator<Finding> {
+  for (const [index, rule] of (config.rules ?? []).entries()) {
+    const path = ['rules', index, 'then']
+    const { then } = rule ?? {}
+    if (!then) continue
+    yield* checkContradictions(then, path, at)
+    if (isForDirection(rule, 'inbound')) yield* checkMeans(then, path, config, at)
+    else yield* checkInVain(then, path, at)
+  }
 }
 
-function* checkRuleNotYet(
-  then: NonNullable<Rule['then']>,
+/** Words beside each other of which one takes the sense from the other. */
+function* checkContradictions(then: Then, path: ConfigPath, at: Findings): Generator<Finding> {
+  const { verify, decrypt, onBadSignature, strip, unauthenticated } = then
+  const badSignature = [...path, 'onBadSignature']
+  if (verify === 'never' && onBadSignature !== undefined)
+    yield at.fault(
+      badSignature,
+      'has no effect: with verify: never no signature is looked at',
+      'set verify: stamp, or take onBadSignature out',
+    )
+  if (verify === 'require' && onBadSignature !== undefined && onBadSignature !== 'reject')
+    yield at.fault(
+      badSignature,
+      'has no effect: with verify: require all is refused that has no good signature',
+      'set verify: stamp, or take onBadSignature out',
+    )
+  if (verify === 'never' && strip === 'signature')
+    yield at.fault(
+      [...path, 'strip'],
+      'has no effect: only a signature that was found good is taken off',
+      'set verify: stamp or require, or take strip out',
+    )
+  if ((decrypt ?? 'never') === 'never' && unauthenticated !== undefined)
+    yield at.fault(
+      [...path, 'unauthenticated'],
+      'has no effect: nothing is opened here',
+      'set decrypt: when-possible, or take unauthenticated out',
+    )
+}
+
+/** Whether there is what the words ask for. */
+function* checkMeans(
+  { verify, decrypt }: Then,
   path: ConfigPath,
+  { identities, trust }: PartialConfig,
   at: Findings,
 ): Generator<Finding> {
-  if (then.decrypt === 'when-possible')
-    yield at.warning([...path, 'decrypt'], NOT_YET, INBOUND_UNCHANGED)
-  if (then.verify === 'stamp') yield at.warning([...path, 'verify'], NOT_YET, INBOUND_UNCHANGED)
-  if (then.verify === 'require')
-    yield at.fault(
+  if (decrypt === 'when-possible' && identities?.length === 0)
+    yield at.warning(
+      [...path, 'decrypt'],
+      'is never possible: there are no identities',
+      'add identities: [{ files: FOLDER }]',
+    )
+  if ((verify === 'stamp' || verify === 'require') && (trust?.anchors?.length ?? 0) === 0)
+    yield at.warning(
       [...path, 'verify'],
-      'is not available in this release',
-      'set verify: stamp or never: no signature is verified yet',
+      'has nobody to believe: no signature will be good',
+      'add trust: { anchors: [trust/] } with the authorities of your partners',
     )
-  if (then.onBadSignature !== undefined && then.onBadSignature !== 'deliver')
-    yield at.fault(
-      [...path, 'onBadSignature'],
-      'is not available in this release',
-      'set deliver, or take it out: no signature is verified yet',
-    )
+}
+
+function* checkInVain(then: Then, path: ConfigPath, at: Findings): Generator<Finding> {
+  for (const key of ['decrypt', 'verify', 'onBadSignature', 'strip'] as const)
+    if (then[key] !== undefined && !HARMLESS.has(then[key]))
+      yield at.warning(
+        [...path, key],
+        'is about inbound mail, and this rule is for outbound mail alone',
+        'put it into a rule with direction: inbound',
+      )
+}
+
+/** Options that are known and not yet acted on. */
+function* checkNotYet(config: PartialConfig, at: Findings): Generator<Finding> {
+  if (config.admin) yield at.warning(['admin'], NOT_YET, 'nothing listens there', 'nothing')
 }
 
 const NOT_YET = 'is not acted on in this release'
-const INBOUND_UNCHANGED = 'inbound mail passes unchanged in this release'
+/** Words that promise nothing, and so lead nobody astray where they have no effect. */
+const HARMLESS: ReadonlySet<unknown> = new Set(['never', 'stamp', 'deliver', 'keep'])
 const LOOPBACK = new BlockList()
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
 LOOPBACK.addAddress('::1', 'ipv6')

@@ -10,6 +10,7 @@
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { RuleSpec } from '../policy/rule.ts'
+import { INBOUND_BY_DEFAULT, type InboundWish } from '../policy/treatment.ts'
 import type {
   Config,
   Credentials,
@@ -153,7 +154,20 @@ async function credentialsOf(
 
 function ruleOf({ name, when, then }: ParsedConfig['rules'][number]): RuleSpec {
   const { sign, encrypt, signature, profile, otherwise = 'reject' } = then
-  return { name, when, wish: { sign, encrypt, signature, profile, otherwise } }
+  const inbound = inboundOf(then)
+  return { name, when, wish: { sign, encrypt, signature, profile, otherwise, inbound } }
+}
+
+/** What a rule leaves out is as it is where no rule matches. */
+function inboundOf(then: ParsedConfig['rules'][number]['then']): InboundWish {
+  const { decrypt, verify, onBadSignature, unauthenticated, strip } = INBOUND_BY_DEFAULT
+  return {
+    decrypt: then.decrypt ?? decrypt,
+    verify: then.verify ?? verify,
+    onBadSignature: then.onBadSignature ?? onBadSignature,
+    unauthenticated: then.unauthenticated ?? unauthenticated,
+    strip: then.strip ?? strip,
+  }
 }
 
 /** In the order of the file, and what stands at one path only once: the first says why, the rest follows from it. */

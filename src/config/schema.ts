@@ -157,12 +157,21 @@ const then = z
       .union([z.enum(['reject', 'defer']), route])
       .optional()
       .meta({ description: 'reject (default), defer or { route: NAME }: where an always fails' }),
-    decrypt: word(['never', 'when-possible'], 'never or when-possible').prefault('never'),
-    verify: word(['never', 'stamp', 'require'], 'never, stamp or require').prefault('never'),
+    // Without defaults here: what is not said must not contradict what is.
+    decrypt: word(['never', 'when-possible'], 'never (default) or when-possible').optional(),
+    verify: word(['never', 'stamp', 'require'], 'never, stamp (default) or require').optional(),
     onBadSignature: z
       .union([z.enum(['deliver', 'reject']), route])
-      .prefault('deliver')
+      .optional()
       .meta({ description: 'deliver (default), reject or { route: NAME }' }),
+    unauthenticated: word(
+      ['strict', 'deliver', 'defuse'],
+      'strict (default), deliver or defuse: what nobody has signed, out of a cipher that lets it be altered',
+    ).optional(),
+    strip: word(
+      ['keep', 'signature'],
+      'keep (default) or signature: takes a signature off that was good',
+    ).optional(),
   })
   .meta({ description: 'what is done: sign, encrypt, signature, otherwise, decrypt, verify' })
 

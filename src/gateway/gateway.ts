@@ -335,6 +335,8 @@ const REFUSALS = {
   'no-signing-key': { reject: 'no-signing-key', defer: 'no-signing-key-yet' },
   'no-certificate': { reject: 'no-certificate', defer: 'no-certificate-yet' },
   'certificate-search-failed': { reject: 'certificate-unknown', defer: 'certificate-unknown' },
+  'bad-signature': { reject: 'bad-signature', defer: 'signature-unknown' },
+  'signature-required': { reject: 'signature-required', defer: 'signature-unknown' },
 } as const
 
 /** Faults of a message or of ours; those of a next hop are answered in `smtp/`. */

@@ -231,8 +231,14 @@ async function* sevenBit({ content, section }: Message): AsyncGenerator<Buffer, 
 
 /** What a next hop that takes over an unmet wish can act on. */
 function unmetField({ rule }: Wish, cause: RefusalCause): Buffer {
-  const unmet = cause === 'no-signing-key' ? 'sign' : 'encrypt'
-  return Buffer.from(`X-Postern-Unmet: ${unmet}; rule=${JSON.stringify(rule)}\r\n`)
+  return Buffer.from(`X-Postern-Unmet: ${UNMET[cause]}; rule=${JSON.stringify(rule)}\r\n`)
 }
 
+const UNMET = {
+  'no-signing-key': 'sign',
+  'no-certificate': 'encrypt',
+  'certificate-search-failed': 'encrypt',
+  'bad-signature': 'verify',
+  'signature-required': 'verify',
+} as const satisfies Record<RefusalCause, string>
 const DESTINATIONS = ['to', 'cc', 'resent-to', 'resent-cc'] as const

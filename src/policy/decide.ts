@@ -11,14 +11,15 @@
  */
 import type { Facts, MessageClass } from './facts.ts'
 import type { Ruleset } from './rule.ts'
-import type {
-  CertificateFinding,
-  Degree,
-  Findings,
-  RefusalCause,
-  SignerFinding,
-  Treatment,
-  Wish,
+import {
+  type CertificateFinding,
+  type Degree,
+  type Findings,
+  NO_RULE_NAME,
+  type RefusalCause,
+  type SignerFinding,
+  type Treatment,
+  type Wish,
 } from './treatment.ts'
 
 /**
@@ -234,4 +235,3 @@ function* signingChanges(wish: Wish, treatment: Treatment): Generator<string> {
 }
 
 const DEGREE = { never: 'never', 'when-possible': 'when possible', always: 'always' } as const
-const NO_RULE_NAME = '(no rule)'

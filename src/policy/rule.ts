@@ -14,7 +14,16 @@ import {
   rememberLast,
   type TextTest,
 } from './pattern.ts'
-import type { Degree, EncryptionProfile, Otherwise, SignatureFormat, Wish } from './treatment.ts'
+import {
+  type Degree,
+  type EncryptionProfile,
+  INBOUND_BY_DEFAULT,
+  type InboundWish,
+  NO_RULE_NAME,
+  type Otherwise,
+  type SignatureFormat,
+  type Wish,
+} from './treatment.ts'
 
 /** A rule as it stands in the configuration, checked and with its defaults filled in. */
 export interface RuleSpec {
@@ -48,13 +57,14 @@ export interface SizeBound {
   readonly octets: number
 }
 
-/** `then` of a rule, as far as it is acted on. */
+/** `then` of a rule. */
 export interface WishSpec {
   readonly sign: Degree
   readonly encrypt: Degree
   readonly signature: SignatureFormat
   readonly profile: EncryptionProfile
   readonly otherwise: Otherwise
+  readonly inbound: InboundWish
 }
 
 /** A rule, ready to be asked. */
@@ -187,10 +197,11 @@ function fieldCondition(name: string, patterns: readonly string[]): Condition {
 }
 
 const NO_RULE: Wish = {
-  rule: '(no rule)',
+  rule: NO_RULE_NAME,
   sign: 'never',
   encrypt: 'never',
   signature: 'clear',
   profile: 'compatible',
   otherwise: 'reject',
+  inbound: INBOUND_BY_DEFAULT,
 }

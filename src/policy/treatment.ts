@@ -19,15 +19,46 @@ export type EncryptionProfile = 'compatible' | 'modern' | 'edi-energy'
 /** What to do where an `always` cannot be met. */
 export type Otherwise = 'reject' | 'defer' | { readonly route: string }
 
+/** `decrypt:`, `verify:` and what belongs to them: what a rule wishes for inbound mail. */
+export interface InboundWish {
+  readonly decrypt: 'never' | 'when-possible'
+  /** Not at all, said in a stamp, or a condition of being let in. */
+  readonly verify: 'never' | 'stamp' | 'require'
+  /** What becomes of a message whose signature is bad, where `verify` is `stamp`. */
+  readonly onBadSignature: 'deliver' | 'reject' | { readonly route: string }
+  /**
+   * What becomes of plaintext that neither a signature nor authenticated encryption vouches for:
+   * opened only if it is to the last octet what it says it is, opened whatever it is, or opened with
+   * remote references made harmless.
+   */
+  readonly unauthenticated: 'strict' | 'deliver' | 'defuse'
+  /** Whether a signature that was good stays on what is delivered. */
+  readonly strip: 'keep' | 'signature'
+}
+
+/** Where no rule matches, and where the rule that does says nothing of inbound mail. */
+export const INBOUND_BY_DEFAULT: InboundWish = {
+  decrypt: 'never',
+  verify: 'stamp',
+  onBadSignature: 'deliver',
+  unauthenticated: 'strict',
+  strip: 'keep',
+}
+
+/** In the place of a rule's name, where no rule matches. */
+export const NO_RULE_NAME = '(no rule)'
+
 /** What a rule wishes for one forward-path. */
 export interface Wish {
-  /** Name of the rule that wished it; `(no rule)` where none matched. */
+  /** Name of the rule that wished it; {@link NO_RULE_NAME} where none matched. */
   readonly rule: string
   readonly sign: Degree
   readonly encrypt: Degree
   readonly signature: SignatureFormat
   readonly profile: EncryptionProfile
   readonly otherwise: Otherwise
+  /** Of account where the forward-path is inbound. */
+  readonly inbound: InboundWish
   /**
    * The word of the rule's `subject` condition that matched, as it stands in the configuration. It is
    * a trigger, and is taken out of the Subject field of a message that we treat; never of one that
@@ -81,4 +112,9 @@ export type Treatment =
     }
 
 /** Why a wish could not be met; each has its reply in the table of replies. */
-export type RefusalCause = 'no-signing-key' | 'no-certificate' | 'certificate-search-failed'
+export type RefusalCause =
+  | 'no-signing-key'
+  | 'no-certificate'
+  | 'certificate-search-failed'
+  | 'bad-signature'
+  | 'signature-required'

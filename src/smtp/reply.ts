@@ -156,6 +156,16 @@ export const REPLIES = {
   /** A directory is silent: nothing goes out in clear on its account, and the client tries again. */
   'certificate-unknown': entry(451, '4.4.3', 'certificates cannot be looked up now, try later'),
   'signing-failed': entry(451, '4.7.5', 'the message could not be signed now'),
+  /** `onBadSignature: reject` or `verify: require`: altered on the way, or signed by somebody else. */
+  'bad-signature': entry(550, '5.7.7', 'the S/MIME signature of the message is not good'),
+  /** `verify: require`: let the sender sign, or change the rule for its recipient or sender. */
+  'signature-required': entry(
+    550,
+    '5.7.1',
+    'only mail with a good S/MIME signature is let in here',
+  ),
+  /** `verify: require`: a revocation list or the like cannot be had, and the client tries again. */
+  'signature-unknown': entry(451, '4.7.5', 'the S/MIME signature cannot be judged now, try later'),
 
   // The next hop, and ourselves.
   'content-store-full': entry(452, '4.3.1', 'no room to hold the message, try later'),

@@ -50,6 +50,9 @@ async function told(
 }
 
 const then = (text: string): Record<string, string> => ({ rules: `[{ name: r, then: ${text} }]` })
+const outbound = (text: string): Record<string, string> => ({
+  rules: `[{ name: r, when: { direction: outbound }, then: ${text} }]`,
+})
 const when = (text: string): Record<string, string> => ({
   rules: `[{ name: r, when: ${text}, then: {} }]`,
 })
@@ -106,6 +109,13 @@ describe('defaults', () => {
           signature: 'clear',
           profile: 'compatible',
           otherwise: 'reject',
+          inbound: {
+            decrypt: 'never',
+            verify: 'stamp',
+            onBadSignature: 'deliver',
+            unauthenticated: 'strict',
+            strip: 'keep',
+          },
         },
       },
     ])
@@ -360,8 +370,20 @@ describe('options side by side', () => {
       then('{ encrypt: always, otherwise: { rout: x } }'),
       'rules[0].then.otherwise.rout: "rout" is no',
     ],
-    [then('{ verify: require }'), 'rules[0].then.verify: "require" is not available'],
-    [then('{ onBadSignature: reject }'), 'rules[0].then.onBadSignature: "reject" is not available'],
+    [then('{ verify: never, onBadSignature: reject }'), 'then.onBadSignature: "reject" has no'],
+    [then('{ verify: require, onBadSignature: deliver }'), 'then.onBadSignature: "deliver" has no'],
+    [
+      then('{ verify: require, onBadSignature: { route: inbound } }'),
+      'rules[0].then.onBadSignature: a map has no effect',
+    ],
+    [
+      then('{ onBadSignature: { route: x } }'),
+      'rules[0].then.onBadSignature.route: "x" is no next hop',
+    ],
+    [then('{ verify: never, strip: signature }'), 'then.strip: "signature" has no effect'],
+    [then('{ unauthenticated: defuse }'), 'then.unauthenticated: "defuse" has no effect'],
+    [then('{ unauthenticated: lax }'), 'then.unauthenticated: "lax" is none of strict, deliver'],
+    [then('{ strip: yes }'), 'rules[0].then.strip: "yes" is none of keep, signature'],
     [{ rules: '[{ name: r }]' }, 'rules[0].then: is missing'],
     [
       { rules: '[{ name: r, when: { direction: inbound }, then: {} }, { name: r, then: {} }]' },
@@ -396,8 +418,16 @@ describe('options side by side', () => {
       { ...then('{ encrypt: when-possible }'), certificates: '[{ harvested: {} }]' },
       'rules[0].then.encrypt: "when-possible" has nobody to believe',
     ],
-    [then('{ decrypt: when-possible }'), 'rules[0].then.decrypt: "when-possible" is not acted on'],
-    [then('{ verify: stamp }'), 'rules[0].then.verify: "stamp" is not acted on'],
+    [
+      then('{ decrypt: when-possible }'),
+      'rules[0].then.decrypt: "when-possible" is never possible',
+    ],
+    [then('{ verify: stamp }'), 'rules[0].then.verify: "stamp" has nobody to believe'],
+    [then('{ verify: require }'), 'rules[0].then.verify: "require" has nobody to believe'],
+    [outbound('{ verify: require }'), 'rules[0].then.verify: "require" is about inbound mail'],
+    [outbound('{ decrypt: when-possible }'), 'then.decrypt: "when-possible" is about inbound mail'],
+    [outbound('{ onBadSignature: reject }'), 'then.onBadSignature: "reject" is about inbound'],
+    [outbound('{ strip: signature }'), 'rules[0].then.strip: "signature" is about inbound mail'],
     [{ admin: '{ address: 192.0.2.1, port: 80 }' }, 'admin.address: "192.0.2.1" can be reached'],
     [{ limits: '{ connections: 10 }' }, 'limits.connectionsPerAddress: is more than'],
   ])('%j is a warning', async (part, message) => {

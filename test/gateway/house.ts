@@ -13,7 +13,12 @@ import { createGateway, type Parts } from '../../src/gateway/gateway.ts'
 import { createLog, visible } from '../../src/log.ts'
 import { ContentWriter, contentStore } from '../../src/mail/content.ts'
 import { compileRules, type RuleSpec } from '../../src/policy/rule.ts'
-import type { Degree, Otherwise } from '../../src/policy/treatment.ts'
+import {
+  type Degree,
+  INBOUND_BY_DEFAULT,
+  type InboundWish,
+  type Otherwise,
+} from '../../src/policy/treatment.ts'
 import { type Ledger, openLedger } from '../../src/smtp/ledger.ts'
 import { type ListenerSettings, listen } from '../../src/smtp/listener.ts'
 import { createNextHop, type NextHopSettings } from '../../src/smtp/next-hop.ts'
@@ -124,13 +129,25 @@ export async function startHouse(settings: HouseSettings): Promise<TestHouse> {
 export function rule(
   name: string,
   sign: Degree,
-  options: { recipient?: string; otherwise?: Otherwise; encrypt?: Degree } = {},
+  options: {
+    recipient?: string
+    otherwise?: Otherwise
+    encrypt?: Degree
+    inbound?: Partial<InboundWish>
+  } = {},
 ): RuleSpec {
   const { recipient, otherwise = 'reject', encrypt = 'never' } = options
   return {
     name,
     when: recipient === undefined ? { direction: ['outbound'] } : { recipient: [recipient] },
-    wish: { sign, encrypt, signature: 'clear', profile: 'compatible', otherwise },
+    wish: {
+      sign,
+      encrypt,
+      signature: 'clear',
+      profile: 'compatible',
+      otherwise,
+      inbound: { ...INBOUND_BY_DEFAULT, ...options.inbound },
+    },
   }
 }
 

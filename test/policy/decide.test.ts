@@ -10,12 +10,13 @@ import {
 } from '../../src/policy/decide.ts'
 import { MESSAGE_CLASSES, type MessageClass } from '../../src/policy/facts.ts'
 import { compileRules, type RuleSpec } from '../../src/policy/rule.ts'
-import type {
-  CertificateFinding,
-  Degree,
-  Otherwise,
-  SignerFinding,
-  Wish,
+import {
+  type CertificateFinding,
+  type Degree,
+  INBOUND_BY_DEFAULT,
+  type Otherwise,
+  type SignerFinding,
+  type Wish,
 } from '../../src/policy/treatment.ts'
 import { facts, rule } from './samples.ts'
 
@@ -51,6 +52,7 @@ const wish = (part: Partial<Wish>): Wish => ({
   signature: 'clear',
   profile: 'compatible',
   otherwise: 'reject',
+  inbound: INBOUND_BY_DEFAULT,
   ...part,
 })
 const none: ReadonlySet<MessageClass> = new Set()
@@ -291,6 +293,13 @@ describe('decide', () => {
       signature: 'clear',
       profile: 'compatible',
       otherwise: 'reject',
+      inbound: {
+        decrypt: 'never',
+        verify: 'stamp',
+        onBadSignature: 'deliver',
+        unauthenticated: 'strict',
+        strip: 'keep',
+      },
     })
   })
 

@@ -1,6 +1,7 @@
 /** Facts and rules to vary. @module */
 import type { Facts } from '../../src/policy/facts.ts'
 import type { ConditionSpec, RuleSpec, WishSpec } from '../../src/policy/rule.ts'
+import { INBOUND_BY_DEFAULT } from '../../src/policy/treatment.ts'
 
 /** Facts of an outbound message of 4 KiB from Ann to Bob. */
 export function facts(part: Partial<Facts>): Facts {
@@ -30,6 +31,7 @@ export function rule(name: string, when: ConditionSpec, wish: Partial<WishSpec> 
       signature: 'clear',
       profile: 'compatible',
       otherwise: 'reject',
+      inbound: INBOUND_BY_DEFAULT,
       ...wish,
     },
   }

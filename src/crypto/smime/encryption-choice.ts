@@ -4,22 +4,25 @@
  *
  * @module
  */
+import { DerReader, readOid } from '../asn1/der-reader.ts'
+import { context, oid, sequence } from '../asn1/der-writer.ts'
 import type { KeyIdentification } from '../cms/recipient-info.ts'
 import { type ContentCipher, contentCipher, contentCipherByOid } from '../content-encryption.ts'
-import { type KeyManagement, type KeyTransport, keyManagementFor } from '../key-management.ts'
+import {
+  KEY_MANAGEMENTS,
+  type KeyAgreement,
+  type KeyManagement,
+  type KeyTransport,
+  keyManagementFor,
+} from '../key-management.ts'
 import type { Certificate } from '../x509/certificate.ts'
+import type { Capabilities } from './capabilities.ts'
 
 /**
  * `compatible`: what nearly every installed client opens. `modern`: authenticated content, OAEP.
  * `edi-energy`: OAEP for everybody, as the German energy market demands it.
  */
 export type EncryptionProfile = 'compatible' | 'modern' | 'edi-energy'
-
-/**
- * Object identifiers of the SMIMECapabilities of a recipient, in its order (RFC 8551 §2.5.2). To be
- * taken from verified signatures alone (§2.7.1).
- */
-export type Capabilities = readonly string[]
 
 /** What one recipient gets. */
 export interface EncryptionChoice {
@@ -31,9 +34,14 @@ export interface EncryptionChoice {
 /**
  * Chooses for one recipient.
  *
- * The recipient's first capability that the profile allows is taken; weaker ones than we send, and an
- * empty list, count as no answer. `modern` yields to a recipient that is known to read CBC alone: the
- * choice then is that recipient's own, and `strengthKey` keeps it from everyone else's message.
+ * Of what a recipient can read, as its own verified mail has told, it gets the strongest that we send:
+ * authenticated before malleable, then the longest key, then by its own order. RFC 8551 §2.7.1.1 would
+ * rather take the first; but all of the list can be read, and old lists begin with what was quick
+ * once. What we never send, and an empty list, count as no word at all.
+ *
+ * `modern` yields to a recipient that is known to read CBC alone: the choice then is that recipient's
+ * own, and `strengthKey` keeps it from everyone else's message. `compatible` takes OAEP for those who
+ * advertise it.
  *
  * @throws {PosternError} `ERR_KEY_SIZE`, `ERR_KEY_TYPE` where nothing may be encrypted to the key.
  */
@@ -42,12 +50,13 @@ export function encryptionFor(
   profile: EncryptionProfile,
   capabilities: Capabilities = [],
 ): EncryptionChoice {
-  const { fallback, rsa, authenticatedFirst } = PROFILES[profile]
-  const advertised = capabilities.flatMap(capability => contentCipherByOid(capability) ?? [])
-  const best = authenticatedFirst && advertised.find(({ authenticated }) => authenticated)
+  const { fallback, rsa } = PROFILES[profile]
+  const [strongest] = capabilities
+    .flatMap(capability => contentCipherByOid(capability.oid) ?? [])
+    .toSorted(byStrength)
   return {
-    content: best || (advertised[0] ?? contentCipher(fallback)),
-    management: keyManagementFor(publicKey, rsa),
+    content: strongest ?? contentCipher(fallback),
+    management: asAdvertised(keyManagementFor(publicKey, rsa), capabilities),
     // The one name of a certificate that every peer understands.
     keyIdentification: 'issuer-and-serial',
   }
@@ -65,12 +74,46 @@ export function strengthKey({ content, management }: EncryptionChoice): string {
   return `${content.name} ${management.name === 'rsa-pkcs1' ? 'rsa-pkcs1' : 'any'}`
 }
 
+function byStrength(one: ContentCipher, other: ContentCipher): number {
+  return Number(other.authenticated) - Number(one.authenticated) || other.keyOctets - one.keyOctets
+}
+
+/** The way that the profile means for the key, unless the recipient has told of a better one. */
+function asAdvertised(management: KeyManagement, capabilities: Capabilities): KeyManagement {
+  if (management.kind === 'key-agreement') return agreementOf(management, capabilities)
+  if (management.oaep) return management
+  return capabilities.flatMap(capability => oaepOf(capability) ?? [])[0] ?? management
+}
+
+/** That which fits the curve, unless the recipient tells of others alone: then the strongest. */
+function agreementOf(fitting: KeyAgreement, capabilities: Capabilities): KeyAgreement {
+  const advertised = KEY_MANAGEMENTS.filter(
+    (row): row is KeyAgreement =>
+      row.kind === 'key-agreement' &&
+      row.keyType === fitting.keyType &&
+      capabilities.some(capability => capability.oid === readOid(elementOf(row.oid))),
+  )
+  return advertised.includes(fitting) ? fitting : (advertised.at(-1) ?? fitting)
+}
+
+/** The way of an advertised RSAES-OAEP (RFC 4055 §4.1); undefined for digests that we do not send. */
+function oaepOf({ oid: type, parameters = DEFAULTS }: Capabilities[number]) {
+  if (type !== RSAES_OAEP) return undefined
+  const known = parameters.equals(UNTAGGED_SHA_256) ? TAGGED_SHA_256 : parameters
+  const identifier = sequence(oid(RSAES_OAEP), known)
+  return KEY_MANAGEMENTS.find(
+    row => row.kind === 'key-transport' && row.identifier.equals(identifier),
+  )
+}
+
+function elementOf(der: Buffer) {
+  return new DerReader(der).element()
+}
+
 interface Profile {
   /** For recipients of whom nothing is known. */
   readonly fallback: ContentCipher['name']
   readonly rsa: KeyTransport['name']
-  /** The recipient's order counts only among what is authenticated, if it reads that. */
-  readonly authenticatedFirst: boolean
 }
 
 /**
@@ -79,7 +122,16 @@ interface Profile {
  * AES-128-CBC is.
  */
 const PROFILES: Readonly<Record<EncryptionProfile, Profile>> = {
-  compatible: { fallback: 'aes-256-cbc', rsa: 'rsa-pkcs1', authenticatedFirst: false },
-  modern: { fallback: 'aes-256-gcm', rsa: 'rsa-oaep-sha-256', authenticatedFirst: true },
-  'edi-energy': { fallback: 'aes-256-cbc', rsa: 'rsa-oaep-sha-256', authenticatedFirst: true },
+  compatible: { fallback: 'aes-256-cbc', rsa: 'rsa-pkcs1' },
+  modern: { fallback: 'aes-256-gcm', rsa: 'rsa-oaep-sha-256' },
+  'edi-energy': { fallback: 'aes-256-cbc', rsa: 'rsa-oaep-sha-256' },
 }
+
+const RSAES_OAEP = '1.2.840.113549.1.1.7'
+/** Absent parameters are those that are all defaults. */
+const DEFAULTS = sequence()
+const SHA_256 = Buffer.from('300d06096086480165030402010500', 'hex')
+const MGF1_SHA_256 = sequence(oid('1.2.840.113549.1.1.8'), SHA_256)
+const TAGGED_SHA_256 = sequence(context(0, SHA_256), context(1, MGF1_SHA_256))
+/** As RFC 3560 §5 prints it, without the tags that its own syntax wants. */
+const UNTAGGED_SHA_256 = sequence(SHA_256, MGF1_SHA_256)

@@ -1,0 +1,129 @@
+/**
+ * The seal of a stamp: a keyed hash, so that a rule inside the house can tell our stamp from one that
+ * came by another way, or from another message.
+ *
+ *     v=1  t=…  to=…                              how, when, for whom
+ *     authentication-results:…  x-postern-…:…      the stamp as it is written
+ *     from:…  date:…  message-id:…                 the message that it was put on
+ *     └── one line each, ended by LF ──▶ HMAC-SHA-256 ──▶ X-Postern-Seal: …; h=…
+ *
+ * @module
+ */
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import { speaksFor } from '../mail/authentication-results.ts'
+import { isPosternName } from '../mail/header-cleansing.ts'
+import { type HeaderField, parseHeaderSection } from '../mail/header-section.ts'
+
+/** How the seal of a message stands. */
+export type SealCheck =
+  /** The stamp is ours, and was put on this message. `recipient`: for this one alone. */
+  | { readonly kind: 'good'; readonly time: Date; readonly recipient: string | undefined }
+  /** No stamp of ours, or one without a seal. */
+  | { readonly kind: 'missing' }
+  /** More than one field says that it is ours, or the seal is not written as we write it. */
+  | { readonly kind: 'ambiguous'; readonly detail: string }
+  /** Made with another key, for another message or recipient, or altered. */
+  | { readonly kind: 'bad' }
+
+/** The X-Postern-Seal field over the fields of a stamp as they are written. */
+export function sealField(
+  stamp: Buffer,
+  fields: readonly HeaderField[],
+  { recipient }: { readonly recipient?: string | undefined },
+  { key, time }: { readonly key: Buffer; readonly time: Date },
+): Buffer {
+  const stamped = parseHeaderSection(stamp).fields
+  const seconds = Math.floor(time.getTime() / 1000)
+  const bound = recipient === undefined ? 0 : 1
+  const hash = sealOf([...stamped, ...fields], { seconds, recipient }, key).toString('base64url')
+  return Buffer.from(`${SEAL}: v=1; t=${seconds}; to=${bound};\r\n\th=${hash}\r\n`, 'latin1')
+}
+
+/**
+ * HMAC-SHA-256 over what a seal holds for. The first field of the stamp is the topmost
+ * Authentication-Results; From, Date, Message-ID and X-Postern-* count as often as they stand there.
+ *
+ * @param fields The message from its stamp on.
+ */
+export function sealOf(
+  fields: readonly HeaderField[],
+  { seconds, recipient }: { readonly seconds: number; readonly recipient: string | undefined },
+  key: Buffer,
+): Buffer {
+  const hmac = createHmac('sha256', key)
+  hmac.update(`v=1\nt=${seconds}\nto=${recipient === undefined ? '' : canonicalPath(recipient)}\n`)
+  const results = fields.find(({ key: name }) => name === RESULTS)
+  const postern = fields.filter(
+    ({ key: name }) => name.startsWith('x-postern-') && name !== SEAL_KEY,
+  )
+  const message = BOUND.flatMap(name => fields.filter(field => field.key === name))
+  for (const field of [...(results ? [results] : []), ...postern, ...message])
+    hmac.update(lineOf(field), 'latin1')
+  return hmac.digest()
+}
+
+/**
+ * Checks the seal of a message.
+ *
+ * @param recipients For whom it may have been made: asked only where the seal is bound to a recipient.
+ */
+export function checkSeal(
+  fields: readonly HeaderField[],
+  authservId: string,
+  recipients: readonly string[],
+  key: Buffer,
+): SealCheck {
+  const seals = fields.filter(field => field.key === SEAL_KEY)
+  const results = fields.filter(field => speaksFor(field, authservId))
+  if (seals.length === 0 || results.length === 0) return { kind: 'missing' }
+  const fault = ambiguityOf(fields, results)
+  if (fault !== undefined) return { kind: 'ambiguous', detail: fault }
+  const parts = SEAL_BODY.exec(seals[0]!.body)
+  if (!parts) return { kind: 'ambiguous', detail: 'the seal is not written as it should be' }
+  const seconds = Number(parts[1])
+  const hash = Buffer.from(parts[3]!, 'base64url')
+  for (const recipient of parts[2] === '1' ? recipients.slice(0, MAX_TRIALS) : [undefined]) {
+    const expected = sealOf(fields, { seconds, recipient }, key)
+    // The text is compared by its octets: what decodes alike was not written by us.
+    if (timingSafeEqual(expected, hash) && expected.toString('base64url') === parts[3])
+      return { kind: 'good', time: new Date(seconds * 1000), recipient }
+  }
+  return { kind: 'bad' }
+}
+
+/** Who reads a stamp must find one, or nobody knows which one was read. */
+function ambiguityOf(
+  fields: readonly HeaderField[],
+  results: readonly HeaderField[],
+): string | undefined {
+  if (results.length > 1) return 'several Authentication-Results fields are in our name'
+  if (results[0]!.key !== RESULTS || fields.find(({ key }) => key === RESULTS) !== results[0])
+    return 'another Authentication-Results field stands above ours'
+  const names = fields.filter(({ name }) => isPosternName(name)).map(({ key }) => key)
+  const strange = names.find(name => !name.startsWith('x-postern-'))
+  if (strange !== undefined) return 'a field has a name that looks like ours'
+  return new Set(names).size < names.length ? 'a field of the stamp stands there twice' : undefined
+}
+
+/**
+ * `name:body`, unfolded, with single spaces, as DKIM's relaxed form has it (RFC 6376 §3.4.2): servers
+ * behind us may fold anew. One character an octet.
+ */
+function lineOf({ key, octets }: HeaderField): string {
+  const text = octets.toString('latin1')
+  const body = text.slice(text.indexOf(':') + 1).replace(/[\r\n]/g, '')
+  return `${key}:${body.replace(/[ \t]+/g, ' ').replace(/^ | $/g, '')}\n`
+}
+
+/** The domain of a path knows no case (RFC 5321 §2.4); nobody tells two mailboxes apart by the rest. */
+function canonicalPath(path: string): string {
+  return path.replace(/[\r\n]/g, '').toLowerCase()
+}
+
+const SEAL = 'X-Postern-Seal'
+const SEAL_KEY = 'x-postern-seal'
+const RESULTS = 'authentication-results'
+/** Where a server behind us changes the subject, the stamp stays good: it does not speak of it. */
+const BOUND = ['from', 'date', 'message-id']
+const SEAL_BODY = /^v=1; ?t=(\d{1,12}); ?to=([01]);[ \t]{0,8}h=([\w-]{43})$/
+const MAX_TRIALS = 100

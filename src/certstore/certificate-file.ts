@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { setImmediate } from 'node:timers/promises'
 import { DerReader, readOid } from '../crypto/asn1/der-reader.ts'
 import { objectIdentifierOf, partsOf, readBer } from '../crypto/ber.ts'
 import { type Certificate, parseCertificate } from '../crypto/x509/certificate.ts'
@@ -29,17 +30,53 @@ export interface CertificateFile {
  * fault, certificates over 20,000 too.
  */
 export function readCertificateFile(octets: Buffer): CertificateFile {
-  const found: Gathering = { certificates: [], revocationLists: [], faults: [] }
-  attempt(found, () => read(octets, found))
-  if (found.certificates.length + found.revocationLists.length + found.faults.length === 0)
-    found.faults.push('holds no certificate')
-  return found
+  const found = begin(octets)
+  for (const step of found.steps) attempt(found, step)
+  return end(found)
+}
+
+/**
+ * The same for octets that may be many: others have their turn every few milliseconds.
+ */
+export async function readCertificateFileInTurns(octets: Buffer): Promise<CertificateFile> {
+  const found = begin(octets)
+  let endOfTurn = performance.now() + TURN_MS
+  for (const step of found.steps) {
+    if (performance.now() >= endOfTurn) {
+      await setImmediate()
+      endOfTurn = performance.now() + TURN_MS
+    }
+    attempt(found, step)
+  }
+  return end(found)
 }
 
 interface Gathering {
   readonly certificates: Certificate[]
   readonly revocationLists: Buffer[]
   readonly faults: string[]
+  /** What is left to be done, in order; a step may add others at the end. */
+  readonly steps: (() => void)[]
+  /** Certificates among the steps. */
+  count: number
+}
+
+function begin(octets: Buffer): Gathering {
+  const found: Gathering = {
+    certificates: [],
+    revocationLists: [],
+    faults: [],
+    steps: [],
+    count: 0,
+  }
+  attempt(found, () => read(octets, found))
+  return found
+}
+
+function end({ certificates, revocationLists, faults }: Gathering): CertificateFile {
+  if (certificates.length + revocationLists.length + faults.length === 0)
+    faults.push('holds no certificate')
+  return { certificates, revocationLists, faults }
 }
 
 function read(octets: Buffer, found: Gathering): void {
@@ -54,9 +91,10 @@ function read(octets: Buffer, found: Gathering): void {
 function readPem(octets: Buffer, found: Gathering): void {
   let at = octets.indexOf(PEM_BEGIN)
   while (at >= 0) {
+    if (found.steps.length >= MAX_BLOCKS) throw damaged('holds too many PEM blocks')
     const next = octets.indexOf(PEM_BEGIN, at + PEM_BEGIN.length)
-    const block = octets.toString('latin1', at, next < 0 ? octets.length : next)
-    attempt(found, () => readPemBlock(block, found))
+    const block = octets.subarray(at, next < 0 ? octets.length : next)
+    found.steps.push(() => readPemBlock(block.toString('latin1'), found))
     at = next
   }
 }
@@ -175,14 +213,17 @@ function readTagged(octets: Buffer, found: Gathering): void {
 }
 
 function keep(found: Gathering, der: Buffer): void {
-  if (found.certificates.length >= MAX_CERTIFICATES) throw damaged('holds too many certificates')
-  try {
-    found.certificates.push(parseCertificate(der))
-  } catch (error) {
-    if (!(error instanceof PosternError)) throw error
-    const number = found.certificates.length + found.faults.length + 1
-    found.faults.push(`certificate ${number}: ${error.message}`)
-  }
+  if (found.count >= MAX_CERTIFICATES) throw damaged('holds too many certificates')
+  found.count++
+  found.steps.push(() => {
+    try {
+      found.certificates.push(parseCertificate(der))
+    } catch (error) {
+      if (!(error instanceof PosternError)) throw error
+      const number = found.certificates.length + found.faults.length + 1
+      found.faults.push(`certificate ${number}: ${error.message}`)
+    }
+  })
 }
 
 function attempt(found: Gathering, action: () => void): void {
@@ -223,5 +264,8 @@ const SERIALIZED_STORE = Buffer.from('\0\0\0\0CERT', 'latin1')
 const STORE_CERTIFICATE = 32
 const STORE_REVOCATION_LIST = 33
 const MAX_CERTIFICATES = 20_000
+const MAX_BLOCKS = 100_000
+/** Milliseconds. */
+const TURN_MS = 10
 /** Shorter ones are algorithm identifiers and the like. */
 const LEAST_CERTIFICATE = 200

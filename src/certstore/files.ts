@@ -12,7 +12,7 @@ import type { Certificate } from '../crypto/x509/certificate.ts'
 import { type Log, silentLog } from '../log.ts'
 import type { Mailbox } from '../mail/address.ts'
 import { mailboxKeys } from './bearing.ts'
-import { readCertificateFile } from './certificate-file.ts'
+import { readCertificateFileInTurns } from './certificate-file.ts'
 import { type CertificateResolver, CertificateSourceUnavailable, type Found } from './resolver.ts'
 
 /** Settings of a source of files. */
@@ -274,7 +274,7 @@ async function readIfChanged(
     const now = { file, version }
     if (size > MAX_OCTETS)
       return { ...now, isUnread: true, certificates: [], faults: ['is larger than 32 MiB'] }
-    const { certificates, faults } = readCertificateFile(await readFile(file))
+    const { certificates, faults } = await readCertificateFileInTurns(await readFile(file))
     if (isSettled) return { ...now, certificates, faults }
     const before = known.before ?? known.certificates
     const named = new Set(certificates.map(({ fingerprint }) => fingerprint))

@@ -8,14 +8,14 @@
  * @module
  */
 import type { Certificate } from '../crypto/x509/certificate.ts'
-import { nameKey } from '../crypto/x509/name-comparison.ts'
+import { above, type BySubject, bySubject } from './authorities.ts'
 import type { CertificateResolver } from './resolver.ts'
 
 /** See `above`. */
 export class AuthoritiesBeside {
   readonly #sources: readonly CertificateResolver[]
   #drawn: readonly (readonly Certificate[])[] = []
-  #bySubject: ReadonlyMap<string, readonly Certificate[]> = new Map()
+  #bySubject: BySubject = new Map()
 
   constructor(sources: readonly CertificateResolver[]) {
     this.#sources = sources
@@ -28,37 +28,15 @@ export class AuthoritiesBeside {
   refresh(): boolean {
     const held = this.#sources.map(source => source.intermediates?.() ?? NONE)
     if (held.every((authorities, at) => authorities === this.#drawn[at])) return false
-    this.#bySubject = bySubject(held)
+    this.#bySubject = bySubject(held.flat())
     this.#drawn = held
     return true
   }
 
-  /** Those whose names lead up from a certificate, each once; of no others has a path any use. */
+  /** Those whose names lead up from a certificate, each once. */
   above(certificate: Certificate): readonly Certificate[] {
-    const found: Certificate[] = []
-    const names = new Set([nameKey(certificate.issuer)])
-    for (const name of names) {
-      for (const authority of this.#bySubject.get(name) ?? []) {
-        found.push(authority)
-        names.add(nameKey(authority.issuer))
-      }
-    }
-    return found
+    return above(certificate, this.#bySubject)
   }
-}
-
-function bySubject(
-  held: readonly (readonly Certificate[])[],
-): ReadonlyMap<string, readonly Certificate[]> {
-  const map = new Map<string, Certificate[]>()
-  for (const authorities of held)
-    for (const authority of authorities) {
-      const name = nameKey(authority.subject)
-      const namesakes = map.get(name)
-      if (namesakes) namesakes.push(authority)
-      else map.set(name, [authority])
-    }
-  return map
 }
 
 const NONE: readonly Certificate[] = []

@@ -16,6 +16,12 @@ export interface BreakerOptions {
   readonly clock?: () => number
 }
 
+/**
+ * Says nothing of how the source is: whoever asked has gone, or the one thing that was asked for cannot
+ * be read. The breaker neither opens nor closes by it.
+ */
+export class NoVerdict extends Error {}
+
 /** Counts failures of one source. */
 export class CircuitBreaker {
   readonly #limit: number
@@ -42,16 +48,23 @@ export class CircuitBreaker {
    */
   async run<T>(action: () => Promise<T>, refusal: () => Error): Promise<T> {
     if (this.isOpen) throw refusal()
+    const isTrial = this.#failures >= this.#limit
     // After the pause one tries; for the others it stays open until that one knows more.
-    if (this.#failures >= this.#limit) this.#openUntil = this.#clock() + this.#pauseMs
+    if (isTrial) this.#openUntil = this.#clock() + this.#pauseMs
     try {
       const result = await action()
       this.#failures = 0
       return result
     } catch (error) {
-      this.#failures++
-      if (this.#failures >= this.#limit) this.#openUntil = this.#clock() + this.#pauseMs
+      if (!(error instanceof NoVerdict)) this.#fail()
+      // Nothing was learnt: the next one may try.
+      else if (isTrial) this.#openUntil = Number.NEGATIVE_INFINITY
       throw error
     }
+  }
+
+  #fail(): void {
+    this.#failures++
+    if (this.#failures >= this.#limit) this.#openUntil = this.#clock() + this.#pauseMs
   }
 }

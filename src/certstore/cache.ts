@@ -72,6 +72,8 @@ class Cache implements CachedResolver {
   readonly #answers: LRUCache<string, Answer>
   /** What was asked for lately, read: a certificate that is read takes ten times its octets. */
   readonly #read = new LRUCache<string, readonly Found[]>({ max: MAX_READ })
+  /** Those above what is kept, by fingerprint. */
+  readonly #authorities = new LRUCache<string, Certificate>({ max: MAX_AUTHORITIES })
   readonly #questions = new Map<string, Promise<readonly Found[]>>()
   readonly #counts = { hits: 0, negative: 0, misses: 0, shared: 0, stale: 0, silent: 0 }
 
@@ -103,6 +105,8 @@ class Cache implements CachedResolver {
       return await this.#whileTime(this.#ask(key, mailbox), signal)
     } catch (error) {
       if (!(error instanceof CertificateSourceUnavailable)) throw error
+      // It has answered, if not to the end.
+      if (error.partial.length > 0) throw error
       if (!answer || !this.#maySpeakUp(answer)) {
         this.#counts.silent++
         throw error
@@ -144,26 +148,59 @@ class Cache implements CachedResolver {
   }
 
   async #question(key: string, mailbox: Mailbox): Promise<readonly Found[]> {
-    const { positiveMs, negativeMs, clock, questionMs } = this.#options
-    const found = await this.#source.find(mailbox, AbortSignal.timeout(questionMs))
+    try {
+      const found = await this.#source.find(mailbox, AbortSignal.timeout(this.#options.questionMs))
+      this.#remember(key, found, undefined)
+      return found
+    } catch (error) {
+      // An answer that may be incomplete is remembered as one: it would be so again.
+      if (error instanceof CertificateSourceUnavailable && error.partial.length > 0)
+        this.#remember(key, error.partial, error)
+      throw error
+    }
+  }
+
+  #remember(
+    key: string,
+    found: readonly Found[],
+    doubt: CertificateSourceUnavailable | undefined,
+  ): void {
+    const { positiveMs, negativeMs, clock } = this.#options
     const lifetimeMs = found.length > 0 ? positiveMs : negativeMs
-    const kept = found.length > 0 ? found.map(keep) : NONE
-    this.#answers.set(key, { kept, freshUntil: clock() + lifetimeMs })
+    const kept = found.length > 0 ? found.map(it => this.#keep(it)) : NONE
+    this.#answers.set(key, { kept, freshUntil: clock() + lifetimeMs, doubt: doubt?.cause })
     this.#read.delete(key)
+  }
+
+  /** @throws {CertificateSourceUnavailable} with what is remembered, where that may be incomplete. */
+  #recall(key: string, { kept, doubt }: Answer): readonly Found[] {
+    if (kept.length === 0) return []
+    const found = this.#read.get(key) ?? kept.map(foundOf)
+    this.#read.set(key, found)
+    if (doubt !== undefined)
+      throw new CertificateSourceUnavailable(this.name, { cause: doubt, partial: found })
     return found
   }
 
-  #recall(key: string, { kept }: Answer): readonly Found[] {
-    if (kept.length === 0) return []
-    const known = this.#read.get(key)
+  /** A copy: the octets that came may be a small part of something large. */
+  #keep({ certificate, source, via, beside }: Found): Kept {
+    const kept = { der: Buffer.from(certificate.der), source, via }
+    const octets = kept.der.length + KEPT_OCTETS
+    if (beside === undefined || beside.length === 0) return { ...kept, octets }
+    const before = this.#authorities.size
+    const shared = beside.map(authority => this.#share(authority))
+    const added = Math.max(0, this.#authorities.size - before)
+    return { ...kept, beside: shared, octets: octets + added * AUTHORITY_OCTETS }
+  }
+
+  /** Many people have the same authorities above them: they are kept once. */
+  #share(authority: Certificate): Certificate {
+    const { fingerprint, der } = authority
+    const known = this.#authorities.get(fingerprint)
     if (known) return known
-    const found = kept.map(({ der, source, via }) => ({
-      certificate: parseCertificate(der),
-      source,
-      via,
-    }))
-    this.#read.set(key, found)
-    return found
+    const own = parseCertificate(Buffer.from(der))
+    this.#authorities.set(fingerprint, own)
+    return own
   }
 
   /** Whether a certificate whose time is over may be used while the source is silent. */
@@ -188,6 +225,8 @@ class Cache implements CachedResolver {
 interface Answer {
   readonly kept: readonly Kept[]
   readonly freshUntil: number
+  /** Why there may be more than what is kept. */
+  readonly doubt: unknown
 }
 
 /** What was found, in as little memory as may be. */
@@ -195,22 +234,30 @@ interface Kept {
   readonly der: Buffer
   readonly source: string
   readonly via: Found['via']
+  /** They stay as long as the one that they stand above: without them it would be nobody's. */
+  readonly beside?: readonly Certificate[]
+  /** Its share of memory, roughly. */
+  readonly octets: number
 }
 
-/** A copy: the octets that came may be a small part of something large. */
-function keep({ certificate, source, via }: Found): Kept {
-  return { der: Buffer.from(certificate.der), source, via }
+function foundOf({ der, source, via, beside }: Kept): Found {
+  const found = { certificate: parseCertificate(der), source, via }
+  return beside === undefined ? found : { ...found, beside }
 }
 
 /** An answer's share of memory in octets, roughly. */
 function sizeOf({ kept }: Answer): number {
-  return kept.reduce((sum, { der }) => sum + der.length + KEPT_OCTETS, ANSWER_OCTETS)
+  return kept.reduce((sum, { octets }) => sum + octets, ANSWER_OCTETS)
 }
 
 const NO_AUTHORITIES: readonly Certificate[] = []
 const NONE: readonly Kept[] = []
 const KEPT_OCTETS = 200
 const ANSWER_OCTETS = 256
+/** Read, and with its keys. */
+const AUTHORITY_OCTETS = 8_192
+/** More than a directory has; an answer holds on to its own beyond that. */
+const MAX_AUTHORITIES = 1_000
 /** Mailboxes, some 5 KB each. */
 const MAX_READ = 4_000
 const DEFAULTS: Required<CacheOptions> = {

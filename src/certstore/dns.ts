@@ -15,6 +15,7 @@ import {
   RECURSION_DESIRED,
   streamEncode,
 } from 'dns-packet'
+import { NoVerdict } from './breaker.ts'
 
 /** A resolver. */
 export interface DnsServer {
@@ -62,7 +63,8 @@ export async function askDns(
   )
     throw new Error('the answer is to another question')
   if (answer.flag_tc) throw new Error('the answer is cut off')
-  if (!ANSWERS.has(answer.rcode)) throw new Error(`the resolver says ${answer.rcode}`)
+  // Of this name; the resolver itself is there.
+  if (!ANSWERS.has(answer.rcode)) throw new NoVerdict(`the resolver says ${answer.rcode}`)
   const records = (answer.answers ?? []).filter(record => record.type === typeName)
   return { authentic: answer.flag_ad, records: records.map(({ data }) => data) }
 }

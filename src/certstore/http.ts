@@ -10,9 +10,9 @@ import { readFile } from 'node:fs/promises'
 import { Agent, type AgentOptions, get } from 'node:https'
 import type { Certificate } from '../crypto/x509/certificate.ts'
 import type { Mailbox } from '../mail/address.ts'
-import { Authorities } from './authorities.ts'
+import { Authorities, above, bySubject } from './authorities.ts'
 import { bears } from './bearing.ts'
-import { type BreakerOptions, CircuitBreaker } from './breaker.ts'
+import { type BreakerOptions, CircuitBreaker, NoVerdict } from './breaker.ts'
 import { readCertificateFile } from './certificate-file.ts'
 import { type CertificateResolver, CertificateSourceUnavailable, type Found } from './resolver.ts'
 import { Turns } from './turns.ts'
@@ -83,7 +83,13 @@ class HttpResolver implements CertificateResolver {
     const own = certificates.filter(certificate => bears(certificate, mailbox))
     if (own.length === 0)
       throw new Error(faults[0] ?? "the portal gives somebody else's certificate")
-    return own.map(certificate => ({ certificate, source: this.name, via: 'address' }))
+    const authorities = bySubject(certificates)
+    return own.map(certificate => ({
+      certificate,
+      source: this.name,
+      via: 'address',
+      beside: above(certificate, authorities),
+    }))
   }
 
   async #fetch(url: string, signal: AbortSignal): Promise<Buffer | undefined> {
@@ -94,11 +100,14 @@ class HttpResolver implements CertificateResolver {
       minVersion: 'TLSv1.2',
       ...(ca !== undefined && { ca: await readFile(ca) }),
     } satisfies AgentOptions)
-    return await fetchOnce(
-      url,
-      this.#agent,
-      AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
-    )
+    const untilLate = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
+    try {
+      return await fetchOnce(url, this.#agent, untilLate)
+    } catch (error) {
+      // Whoever asked has gone: the portal may be as well as ever.
+      if (signal.aborted) throw new NoVerdict('nobody waits any more', { cause: error })
+      throw error
+    }
   }
 
   #silence(cause: unknown): CertificateSourceUnavailable {
@@ -128,14 +137,14 @@ function fetchOnce(url: string, agent: Agent, signal: AbortSignal): Promise<Buff
       if (statusCode !== 200) {
         response.resume()
         if (statusCode === 404 || statusCode === 410) resolve(undefined)
-        else reject(new Error(`the portal answers ${statusCode}`))
+        else reject(refusal(statusCode ?? 0))
         return
       }
       const chunks: Buffer[] = []
       let octets = 0
       response.on('data', (chunk: Buffer) => {
         octets += chunk.length
-        if (octets > MAX_OCTETS) request.destroy(new Error('too long an answer'))
+        if (octets > MAX_OCTETS) request.destroy(new NoVerdict('too long an answer'))
         else chunks.push(chunk)
       })
       response.on('end', () => resolve(Buffer.concat(chunks)))
@@ -143,6 +152,13 @@ function fetchOnce(url: string, agent: Agent, signal: AbortSignal): Promise<Buff
     })
     request.on('error', reject)
   })
+}
+
+/** 4xx but 429 is about the one address; 5xx and the others are about the portal. */
+function refusal(statusCode: number): Error {
+  const words = `the portal answers ${statusCode}`
+  const isOfAddress = statusCode >= 400 && statusCode < 500 && statusCode !== 429
+  return isOfAddress ? new NoVerdict(words) : new Error(words)
 }
 
 const ACCEPT = 'application/pkix-cert, application/pkcs7-mime, application/x-pem-file'

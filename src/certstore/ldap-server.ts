@@ -6,8 +6,18 @@
 import { readFile } from 'node:fs/promises'
 import { connect, isIP, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
-import { Client, type Entry, EqualityFilter, OrFilter } from 'ldapts'
+import { domainToUnicode } from 'node:url'
+import {
+  Client,
+  type Entry,
+  EqualityFilter,
+  OrFilter,
+  ResultCodeError,
+  SearchReference,
+  SearchResponse,
+} from 'ldapts'
 import type { Mailbox } from '../mail/address.ts'
+import { NoVerdict } from './breaker.ts'
 
 /** How to reach a server, and how to ask. */
 export interface LdapAccess {
@@ -33,6 +43,14 @@ export interface LdapMatch {
   readonly prefix: string
 }
 
+/** What a server says to a question. */
+export interface LdapAnswer {
+  /** 20 at most. */
+  readonly entries: readonly Entry[]
+  /** Why there may be others, in words for the operator. */
+  readonly incomplete: string | undefined
+}
+
 /** A server of a directory. */
 export class LdapServer {
   readonly url: string
@@ -46,13 +64,14 @@ export class LdapServer {
   }
 
   /**
-   * Entries for a mailbox, 20 at most.
+   * Entries for a mailbox.
    *
    * @param timeoutMs For everything: name, connection, TLS, bind and search. A server that does not
    *   keep it loses its connection.
+   * @throws {NoVerdict} where the server has answered, and not to any use.
    * @throws {Error} in words for the operator.
    */
-  async search(mailbox: Mailbox, timeoutMs: number): Promise<readonly Entry[]> {
+  async search(mailbox: Mailbox, timeoutMs: number): Promise<LdapAnswer> {
     const reused = this.#connection !== undefined
     const end = performance.now() + timeoutMs
     try {
@@ -68,7 +87,7 @@ export class LdapServer {
     this.#drop(this.#connection)
   }
 
-  async #searchOnce(mailbox: Mailbox, timeoutMs: number): Promise<readonly Entry[]> {
+  async #searchOnce(mailbox: Mailbox, timeoutMs: number): Promise<LdapAnswer> {
     const dialling = this.#connection ?? this.#dial(timeoutMs)
     this.#connection = dialling
     return await within(
@@ -111,6 +130,7 @@ class Connection {
   readonly #socket: Socket
   /** Octets that came since an answer was complete. */
   #octets = 0
+  #isFlooded = false
 
   private constructor(client: Client, access: LdapAccess, socket: Socket) {
     this.#client = client
@@ -118,8 +138,10 @@ class Connection {
     this.#socket = socket
     socket.on('data', (octets: Buffer) => {
       this.#octets += octets.length
-      if (this.#octets > MAX_OCTETS) socket.destroy()
+      this.#isFlooded ||= this.#octets > MAX_OCTETS
+      if (this.#isFlooded) socket.destroy()
     })
+    tellOfLimits(client)
   }
 
   static async open(url: string, access: LdapAccess, dialling: Dialling): Promise<Connection> {
@@ -152,18 +174,34 @@ class Connection {
     }
   }
 
-  async search(mailbox: Mailbox): Promise<readonly Entry[]> {
-    const { searchEntries } = await this.#client.search(this.#access.base, this.#query(mailbox))
+  async search(mailbox: Mailbox): Promise<LdapAnswer> {
+    const query = this.#query(mailbox)
+    const { searchEntries, searchReferences } = await this.#client
+      .search(this.#access.base, query)
+      .catch((error: unknown) => {
+        throw this.#verdictOn(error)
+      })
     this.#octets = 0
-    return searchEntries
+    return { entries: searchEntries, incomplete: incompleteness(searchReferences) }
+  }
+
+  /** One entry that is too large, or may not be seen, says nothing of the server. */
+  #verdictOn(error: unknown): unknown {
+    if (this.#isFlooded) return new NoVerdict(`too long an answer, ${String(error)}`)
+    return error instanceof ResultCodeError && !TROUBLED.has(error.code)
+      ? new NoVerdict(String(error), { cause: error })
+      : error
   }
 
   #query({ localPart, domain }: Mailbox): Query {
     const { match, attributes } = this.#access
-    const address = `${localPart}@${domain}`
+    // A directory may hold a domain as people write it (RFC 5890 §2.3.2.1): U-labels.
+    const domains = new Set([domain, domainToUnicode(domain)].filter(Boolean))
     // Filters are values, not text: nothing in an address can become syntax (RFC 4515 §3).
-    const filters = match.map(
-      ({ attribute, prefix }) => new EqualityFilter({ attribute, value: prefix + address }),
+    const filters = match.flatMap(({ attribute, prefix }) =>
+      [...domains].map(
+        spelt => new EqualityFilter({ attribute, value: `${prefix}${localPart}@${spelt}` }),
+      ),
     )
     return {
       scope: 'sub',
@@ -182,6 +220,27 @@ class Connection {
 
 /** Entries asked for. As many in an answer may mean that there are more. */
 export const SIZE_LIMIT = 20
+
+/**
+ * Has the library tell of an answer that the server has cut off: where a limit was asked for, it takes
+ * sizeLimitExceeded for success, and says nothing.
+ */
+function tellOfLimits(client: Client): void {
+  const send = client['_send'].bind(client)
+  client['_send'] = async (message: Parameters<typeof send>[0]) => {
+    const result: unknown = await send(message)
+    if (result instanceof SearchResponse && result.status === SIZE_LIMIT_EXCEEDED)
+      result.searchReferences.push(new SearchReference({ messageId: 0, uris: [CUT_OFF] }))
+    return result as never
+  }
+}
+
+/** What is missing in an answer (RFC 4511 §4.5.3, §4.1.9). References are not followed. */
+function incompleteness(references: readonly string[]): string | undefined {
+  if (references.includes(CUT_OFF)) return 'the server has cut its answer off'
+  const elsewhere = references.find(reference => !NOBODY_THERE.test(reference))
+  return elsewhere === undefined ? undefined : `the server refers to ${elsewhere}`
+}
 
 /** A socket that is connected, under TLS where the URL says so, with the server's name verified. */
 function connectTo(url: string, tls: ConnectionOptions, { closed, timeoutMs }: Dialling) {
@@ -243,3 +302,14 @@ async function within<T>(timeoutMs: number, promise: Promise<T>, late: () => voi
 /** Twenty entries with a dozen certificates each have room in it. */
 const MAX_OCTETS = 4 * 1024 * 1024
 const TIME_LIMIT_SECONDS = 2
+/** No URL. */
+const CUT_OFF = ''
+const SIZE_LIMIT_EXCEEDED = 4
+/**
+ * Result codes of a server that is in trouble (RFC 4511 Appendix A): operationsError, timeLimitExceeded,
+ * busy, unavailable, unwillingToPerform, other.
+ */
+const TROUBLED: ReadonlySet<number> = new Set([1, 3, 51, 52, 53, 80])
+/** Parts that Active Directory refers to from the root of every domain; there are no people in them. */
+const NOBODY_THERE =
+  /^ldaps?:\/\/[^/]*\/(?:CN=Configuration|CN=Schema|DC=DomainDnsZones|DC=ForestDnsZones),/i

@@ -8,11 +8,17 @@
 import type { Entry } from 'ldapts'
 import type { Certificate } from '../crypto/x509/certificate.ts'
 import type { Mailbox } from '../mail/address.ts'
-import { Authorities } from './authorities.ts'
+import { Authorities, above, bySubject } from './authorities.ts'
 import { mailboxKey, mailboxKeys } from './bearing.ts'
-import { type BreakerOptions, CircuitBreaker } from './breaker.ts'
-import { readCertificateFile } from './certificate-file.ts'
-import { type LdapAccess, type LdapMatch, LdapServer, SIZE_LIMIT } from './ldap-server.ts'
+import { type BreakerOptions, CircuitBreaker, NoVerdict } from './breaker.ts'
+import { readCertificateFileInTurns } from './certificate-file.ts'
+import {
+  type LdapAccess,
+  type LdapAnswer,
+  type LdapMatch,
+  LdapServer,
+  SIZE_LIMIT,
+} from './ldap-server.ts'
 import { type CertificateResolver, CertificateSourceUnavailable, type Found } from './resolver.ts'
 import { Turns } from './turns.ts'
 
@@ -80,13 +86,11 @@ class LdapResolver implements CertificateResolver {
         () => new Error('not asked: too many failures in a row'),
       ),
     )
-    let entries: readonly Entry[]
     try {
-      entries = await unlessAborted(answer, signal)
+      return await this.#certificatesFor(mailbox, await unlessAborted(answer, signal))
     } catch (cause) {
-      throw this.#silence(cause)
+      throw cause instanceof CertificateSourceUnavailable ? cause : this.#silence(cause)
     }
-    return this.#certificatesFor(mailbox, entries)
   }
 
   intermediates(): readonly Certificate[] {
@@ -98,23 +102,26 @@ class LdapResolver implements CertificateResolver {
   }
 
   /** One server after the other, each with its share of the time that is left. */
-  async #search(mailbox: Mailbox, signal: AbortSignal): Promise<readonly Entry[]> {
-    // Nobody waits any more.
-    if (signal.aborted) return []
+  async #search(mailbox: Mailbox, signal: AbortSignal): Promise<LdapAnswer> {
+    if (signal.aborted) throw new NoVerdict('nobody waits any more')
     const end = performance.now() + this.#timeoutMs
-    const errors: unknown[] = []
+    const errors: Error[] = []
     const servers = this.#servers
     for (const [index, server] of servers.entries()) {
       const shareMs = (end - performance.now()) / (servers.length - index)
       try {
-        const entries = await server.search(mailbox, Math.max(1, shareMs))
+        const answer = await server.search(mailbox, Math.max(1, shareMs))
         if (index > 0) this.#prefer(server)
-        return entries
-      } catch (error) {
-        errors.push(new Error(`${server.url}: ${String(error)}`, { cause: error }))
+        return answer
+      } catch (cause) {
+        errors.push(new Error(`${server.url}: ${String(cause)}`, { cause }))
       }
     }
-    throw errors.length === 1 ? errors[0] : new AggregateError(errors, 'no server has answered')
+    const error =
+      errors.length === 1 ? errors[0]! : new AggregateError(errors, 'no server has answered')
+    // One that has answered is there, whatever it said.
+    const isHeard = errors.some(({ cause }) => cause instanceof NoVerdict)
+    throw isHeard ? new NoVerdict(error.message, { cause: error }) : error
   }
 
   #prefer(server: LdapServer): void {
@@ -122,31 +129,33 @@ class LdapResolver implements CertificateResolver {
   }
 
   /**
-   * What bears the address. An answer in which nothing does, and something is wrong, is no "none": it
-   * could be bad, cut off, or somebody else's on purpose.
+   * What bears the address. An answer in which something is wrong is never taken for complete: what is
+   * missing or cannot be read may be the one certificate that could be used.
    */
-  #certificatesFor(mailbox: Mailbox, entries: readonly Entry[]): Found[] {
-    const found: Found[] = []
-    const seen = new Set<string>()
-    let suspicion = entries.length >= SIZE_LIMIT ? 'too many entries for one address' : undefined
+  async #certificatesFor(mailbox: Mailbox, answer: LdapAnswer): Promise<readonly Found[]> {
+    const { entries, incomplete } = answer
+    const found = new Map<string, Found>()
+    let doubt = entries.length >= SIZE_LIMIT ? 'too many entries for one address' : incomplete
     for (const entry of entries) {
       const own = this.#addressesOf(entry)
-      const { certificates, faults } = readValues(valuesOf(entry, this.#attributes))
-      if (faults.length > 0) suspicion ??= faults[0]
+      const { certificates, faults } = await readValues(valuesOf(entry, this.#attributes))
+      if (faults.length > 0) doubt ??= faults[0]
       this.#authorities.add(certificates)
+      const authorities = bySubject(certificates)
       for (const certificate of certificates) {
         const keys = mailboxKeys(certificate)
         if (keys.includes(mailbox.matchKey)) {
-          if (seen.has(certificate.fingerprint)) continue
-          seen.add(certificate.fingerprint)
-          found.push({ certificate, source: this.name, via: 'address' })
+          if (found.has(certificate.fingerprint)) continue
+          const beside = above(certificate, authorities)
+          const one = { certificate, source: this.name, via: 'address' as const, beside }
+          found.set(certificate.fingerprint, one)
         } else if (this.#isAlien(certificate, keys, own)) {
-          suspicion ??= "an entry holds somebody else's certificate"
+          doubt ??= "an entry holds somebody else's certificate"
         }
       }
     }
-    if (found.length === 0 && suspicion !== undefined) throw this.#silence(new Error(suspicion))
-    return found
+    if (doubt === undefined) return [...found.values()]
+    throw this.#silence(new Error(doubt), [...found.values()])
   }
 
   /**
@@ -171,8 +180,8 @@ class LdapResolver implements CertificateResolver {
     return new Set(keys)
   }
 
-  #silence(cause: unknown): CertificateSourceUnavailable {
-    return new CertificateSourceUnavailable(this.name, { cause })
+  #silence(cause: unknown, partial: readonly Found[] = []): CertificateSourceUnavailable {
+    return new CertificateSourceUnavailable(this.name, { cause, partial })
   }
 }
 
@@ -207,8 +216,9 @@ function nameOf(attribute: string): string {
   return attribute.toLowerCase().replace(/;.*$/, '')
 }
 
-function readValues(values: readonly Buffer[]) {
-  const files = values.filter(({ length }) => length > 0).map(readCertificateFile)
+async function readValues(values: readonly Buffer[]) {
+  const read = values.filter(({ length }) => length > 0).map(readCertificateFileInTurns)
+  const files = await Promise.all(read)
   return {
     certificates: files.flatMap(({ certificates }) => certificates),
     faults: files.flatMap(({ faults }) => faults),

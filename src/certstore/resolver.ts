@@ -18,6 +18,8 @@ export interface Found {
   readonly source: string
   /** Whether it is the mailbox's own, or stands for everybody in the mailbox's domain. */
   readonly via: 'address' | 'domain'
+  /** Authorities that came in the same answer and may stand above it; not believed in any way. */
+  readonly beside?: readonly Certificate[]
 }
 
 /** A source of certificates: files, LDAP, DNS (RFC 8162), signed mail that we have seen. */
@@ -52,16 +54,22 @@ export interface CertificateResolver {
 export class CertificateSourceUnavailable extends PosternError {
   /** Name of the source. */
   readonly source: string
+  /** What an answer held that cannot be trusted to be complete. It may be used, and says nothing of others. */
+  readonly partial: readonly Found[]
 
   /** @param options.cause What happened, for the operator. */
-  constructor(source: string, options?: ErrorOptions) {
+  constructor(
+    source: string,
+    options: ErrorOptions & { readonly partial?: readonly Found[] } = {},
+  ) {
     super('ERR_CERTSTORE_UNAVAILABLE', 'transient', `no answer from ${source}`, options)
     this.source = source
+    this.partial = options.partial ?? []
   }
 }
 
-/** Whether one could encrypt to some of what was found. */
-export type Enough = (found: readonly Found[]) => boolean | Promise<boolean>
+/** Whether one could encrypt to some of what was found for a mailbox. */
+export type Enough = (found: readonly Found[], mailbox: Mailbox) => boolean | Promise<boolean>
 
 /**
  * Asks sources one after the other, and stops at the first that knows enough of the mailbox itself.
@@ -97,19 +105,31 @@ async function findInOrder(
   const found: Found[] = []
   let silence: CertificateSourceUnavailable | undefined
   for (const source of sources) {
-    try {
-      requireTime(source, signal)
-      found.push(...(await source.find(mailbox, signal)))
-    } catch (error) {
-      // Any other error is a defect of ours, and is not to be mistaken for silence.
-      if (!(error instanceof CertificateSourceUnavailable)) throw error
-      silence ??= error
-      continue
-    }
-    if (await enough(found.filter(({ via }) => via === 'address'))) return found
+    const answer = await answerOf(source, mailbox, signal)
+    if (answer instanceof CertificateSourceUnavailable) silence ??= answer
+    const news = answer instanceof CertificateSourceUnavailable ? answer.partial : answer
+    if (answer !== news && news.length === 0) continue
+    found.push(...news)
+    const own = found.filter(({ via }) => via === 'address')
+    if (await enough(own, mailbox)) return found
   }
-  if (!silence || (await enough(found))) return found
+  if (!silence || (await enough(found, mailbox))) return found
   throw silence
+}
+
+/** Silence as a value. Any other error is a defect of ours, and is not to be mistaken for it. */
+async function answerOf(
+  source: CertificateResolver,
+  mailbox: Mailbox,
+  signal: AbortSignal,
+): Promise<readonly Found[] | CertificateSourceUnavailable> {
+  try {
+    requireTime(source, signal)
+    return await source.find(mailbox, signal)
+  } catch (error) {
+    if (error instanceof CertificateSourceUnavailable) return error
+    throw error
+  }
 }
 
 /** @throws {CertificateSourceUnavailable} where the time of whoever asks is up. */

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { CircuitBreaker } from '../../src/certstore/breaker.ts'
+import { CircuitBreaker, NoVerdict } from '../../src/certstore/breaker.ts'
 import { type CacheOptions, cached } from '../../src/certstore/cache.ts'
 import {
   type CertificateResolver,
@@ -8,7 +8,7 @@ import {
 } from '../../src/certstore/resolver.ts'
 import { type Certificate, parseCertificate } from '../../src/crypto/x509/certificate.ts'
 import type { Mailbox } from '../../src/mail/address.ts'
-import { box, NEVER, person } from './people.ts'
+import { box, ca, NEVER, person } from './people.ts'
 
 let certificate: Certificate
 beforeAll(async () => {
@@ -151,6 +151,60 @@ describe('cache', () => {
   })
 })
 
+describe('answers that may be incomplete', () => {
+  const cause = new Error('cut off')
+
+  test('B69 are remembered as such', async () => {
+    let asked = 0
+    const partial: Found[] = [{ certificate, source: 'ldap:test', via: 'address' }]
+    const cache = cached({
+      name: 'ldap:test',
+      find: async () => {
+        asked++
+        throw new CertificateSourceUnavailable('ldap:test', { cause, partial })
+      },
+    })
+    for (let turn = 0; turn < 5; turn++)
+      await expect(cache.find(ann(), NEVER)).rejects.toMatchObject({
+        cause,
+        partial: [{ certificate: { fingerprint: certificate.fingerprint } }],
+      })
+    expect(asked).toBe(1)
+    expect(cache.counters).toMatchObject({ hits: 4, misses: 1, silent: 0, stale: 0 })
+  })
+
+  test('and where nothing was found in them, not at all', async () => {
+    let asked = 0
+    const find = async () => {
+      asked++
+      throw new CertificateSourceUnavailable('ldap:test', { cause })
+    }
+    const cache = cached({ name: 'ldap:test', find })
+    for (let turn = 0; turn < 3; turn++)
+      await expect(cache.find(ann(), NEVER)).rejects.toMatchObject({ cause, partial: [] })
+    expect(asked).toBe(3)
+  })
+})
+
+test('authorities stay as long as the certificate that they came with, however many others come', async () => {
+  const authority = parseCertificate((await ca()).der)
+  const source: CertificateResolver = {
+    name: 'ldap:test',
+    find: async () => [{ certificate, source: 'ldap:test', via: 'address', beside: [authority] }],
+  }
+  const cache = cached(source)
+  await cache.find(ann(), NEVER)
+  const [found] = await cache.find(ann(), NEVER)
+  const [other] = await cache.find(box('ann@other.test'), NEVER)
+  await cache.find(box('ann@other.test'), NEVER)
+  expect(found!.beside).toMatchObject([{ fingerprint: authority.fingerprint }])
+  // A copy that holds on to nothing else, and one for all.
+  expect(found!.beside![0]).not.toBe(authority)
+  const [again] = await cache.find(box('ann@other.test'), NEVER)
+  expect(again!.beside![0]).toBe(found!.beside![0])
+  expect(other!.beside![0]!.fingerprint).toBe(authority.fingerprint)
+})
+
 describe('circuit breaker', () => {
   const refusal = () => new Error('open')
   const fails = () => Promise.reject(new Error('down'))
@@ -171,6 +225,23 @@ describe('circuit breaker', () => {
     await expect(breaker.run(async () => 'up', refusal)).rejects.toThrow('open')
     resolve('up')
     expect(await probe).toBe('up')
+    expect(await breaker.run(async () => 'up', refusal)).toBe('up')
+  })
+
+  test('what says nothing of the source neither opens nor closes it', async () => {
+    let now = 0
+    const breaker = new CircuitBreaker({ failures: 2, pauseMs: 1000, clock: () => now })
+    const gone = () => Promise.reject(new NoVerdict('gone'))
+    for (let turn = 0; turn < 5; turn++)
+      await expect(breaker.run(gone, refusal)).rejects.toThrow('gone')
+    await expect(breaker.run(fails, refusal)).rejects.toThrow('down')
+    // Were this a success, one more failure would not be enough.
+    await expect(breaker.run(gone, refusal)).rejects.toThrow('gone')
+    await expect(breaker.run(fails, refusal)).rejects.toThrow('down')
+    expect(breaker.isOpen).toBe(true)
+    now = 1000
+    // Whoever was to try has gone: the next one tries, and not after another pause.
+    await expect(breaker.run(gone, refusal)).rejects.toThrow('gone')
     expect(await breaker.run(async () => 'up', refusal)).toBe('up')
   })
 

@@ -45,8 +45,11 @@ const find = async (
   address = 'ann@partner.test',
 ) => (await source.find(box(address), NEVER)).map(({ certificate }) => certificate.addresses.join())
 
-async function silence(source: Parameters<typeof find>[0]): Promise<string> {
-  const error: unknown = await find(source).catch((thrown: unknown) => thrown)
+async function silence(
+  source: Parameters<typeof find>[0],
+  address = 'ann@partner.test',
+): Promise<string> {
+  const error: unknown = await find(source, address).catch((thrown: unknown) => thrown)
   expect(error).toBeInstanceOf(CertificateSourceUnavailable)
   return String((error as Error).cause)
 }
@@ -99,6 +102,22 @@ describe('a portal', () => {
     const { source, asked } = await portal((_, response) => response.writeHead(503).end())
     for (let turn = 0; turn < 8; turn++) await silence(source)
     expect(asked).toHaveLength(5)
+  })
+
+  test('what is about one address, and clients that have gone, do not open it', async () => {
+    const { source, asked } = await portal((request, response) => {
+      if (request.url!.includes('long')) response.end(Buffer.alloc(300_000))
+      else if (request.url!.includes('ann')) response.end(ann.der)
+      else response.writeHead(403).end()
+    })
+    for (let turn = 0; turn < 4; turn++) await silence(source, 'bob@partner.test')
+    for (let turn = 0; turn < 4; turn++) await silence(source, 'long@partner.test')
+    for (let turn = 0; turn < 6; turn++) {
+      const soon = AbortSignal.timeout(0)
+      await source.find(box('bob@partner.test'), soon).catch(() => {})
+    }
+    expect(await find(source, 'ann@partner.test')).toEqual(['ann@partner.test'])
+    expect(asked.length).toBeGreaterThanOrEqual(9)
   })
 
   test('an address stays in its place', async () => {

@@ -75,6 +75,16 @@ async function find(source: Source, address: string) {
   return found.map(({ certificate }) => certificate.addresses.join())
 }
 
+/** What a source holds that is silent all the same, and why it is. */
+async function doubted(source: Source, address: string) {
+  const error: unknown = await source.find(box(address), NEVER).catch((thrown: unknown) => thrown)
+  if (!(error instanceof CertificateSourceUnavailable)) throw new Error('it has answered')
+  return {
+    addresses: error.partial.map(({ certificate }) => certificate.addresses.join()),
+    reason: String(error.cause),
+  }
+}
+
 /** Why a source is silent, and how it says so. */
 async function silence(source: Source, address: string): Promise<string> {
   const error: unknown = await find(source, address).then(
@@ -117,7 +127,94 @@ describe.skipIf(slapd.missing)(`a real slapd${withSlapd}`, () => {
   test("B46 R9 somebody else's certificate is never handed out, and is no none", async () => {
     const source = open()
     expect(await silence(source, 'lied@partner.test')).toContain("somebody else's certificate")
-    expect(await find(source, 'half@partner.test')).toEqual(['half@partner.test'])
+    // Her own among others': of use if it is valid, and no proof that there is no better one.
+    const half = await doubted(source, 'half@partner.test')
+    expect(half).toMatchObject({ addresses: ['half@partner.test'] })
+    expect(half.reason).toContain("somebody else's certificate")
+  })
+
+  test('B46 B69 an answer that the server has cut off is no none', async () => {
+    const stranger = { mail: ['crowd@partner.test', 'other@partner.test'] }
+    const own = {
+      mail: ['crowd@partner.test'],
+      userCertificate: [(await person('crowd@partner.test')).der],
+    }
+    const strict = await startDirectory(
+      [own, ...Array.from({ length: 7 }, () => stranger), { mail: ['ann@partner.test'] }],
+      { sizeLimit: 5 },
+    )
+    onTestFinished(() => strict.remove())
+    const source = open({ urls: [strict.url] })
+    expect(await silence(source, 'other@partner.test')).toContain('cut its answer off')
+    const crowd = await doubted(source, 'crowd@partner.test')
+    expect(crowd).toMatchObject({ addresses: ['crowd@partner.test'] })
+    expect(crowd.reason).toContain('cut its answer off')
+    // Nobody is looked for in vain because others are many, and the breaker stays closed.
+    for (let turn = 0; turn < 6; turn++) await silence(source, 'other@partner.test')
+    expect(await find(source, 'ann@partner.test')).toEqual([])
+  })
+
+  test('B46 B69 an answer that refers to another server is no none, and nobody is asked there', async () => {
+    let asked = 0
+    const elsewhere = await server(() => void asked++)
+    const forest = await startDirectory(
+      [{ mail: ['ann@partner.test'], userCertificate: [der('ann')] }],
+      { references: [`${elsewhere.url}/dc=child,dc=partner,dc=test`] },
+    )
+    onTestFinished(() => forest.remove())
+    const source = open({ urls: [forest.url] })
+    expect(await silence(source, 'nobody@partner.test')).toContain(`refers to ${elsewhere.url}`)
+    expect(await doubted(source, 'ann@partner.test')).toMatchObject({
+      addresses: ['ann@partner.test'],
+    })
+    expect(asked).toBe(0)
+  })
+
+  test('the parts of Active Directory that hold no people are not missed', async () => {
+    const references = [
+      'ldap://ForestDnsZones.partner.test/DC=ForestDnsZones,DC=partner,DC=test',
+      'ldap://DomainDnsZones.partner.test/DC=DomainDnsZones,DC=partner,DC=test',
+      'ldap://partner.test/CN=Configuration,DC=partner,DC=test',
+    ]
+    const domain = await startDirectory([{ mail: ['ann@partner.test'] }], { references })
+    onTestFinished(() => domain.remove())
+    expect(await find(open({ urls: [domain.url] }), 'nobody@partner.test')).toEqual([])
+  })
+
+  test('B32 a domain is looked for as A-labels and as U-labels', async () => {
+    const address = 'ann@xn--mnchen-3ya.test'
+    const own = (await person(address)).der
+    const spelt = await startDirectory([
+      {
+        mail: ['x@partner.test'],
+        proxyAddresses: ['smtp:ann@m\u00fcnchen.test'],
+        userCertificate: [own],
+      },
+      {
+        mail: ['bob@xn--mnchen-3ya.test'],
+        userCertificate: [(await person('bob@xn--mnchen-3ya.test')).der],
+      },
+    ])
+    onTestFinished(() => spelt.remove())
+    const source = open({ urls: [spelt.url] })
+    expect(await find(source, address)).toEqual([address])
+    expect(await find(source, 'bob@xn--mnchen-3ya.test')).toHaveLength(1)
+  })
+
+  test('R9 an entry that is too large, and clients that have gone, do not trip the breaker', async () => {
+    const huge = Array.from({ length: 5 }, (_, at) => Buffer.alloc(1_000_000, at))
+    const own = await startDirectory([
+      { mail: ['huge@partner.test'], userSMIMECertificate: huge },
+      { mail: ['ann@partner.test'], userCertificate: [der('ann')] },
+    ])
+    onTestFinished(() => own.remove())
+    const source = open({ urls: [own.url] })
+    for (let turn = 0; turn < 6; turn++)
+      expect(await silence(source, 'huge@partner.test')).toContain('too long an answer')
+    const gone = AbortSignal.abort(new Error('gone'))
+    for (let turn = 0; turn < 6; turn++)
+      await expect(source.find(box('ann@partner.test'), gone)).rejects.toThrow('no answer')
+    expect(await find(source, 'ann@partner.test')).toHaveLength(1)
   })
 
   test('R9 what cannot be read, and a crowd for one address, are no none', async () => {

@@ -53,6 +53,23 @@ describe('askInOrder', () => {
     expect(await ask()).toEqual([])
   })
 
+  test('B69 an incomplete answer is of use where one could encrypt to it, and never says none', async () => {
+    const partial: Found[] = [{ certificate, source: 'a', via: 'address' }]
+    const cut: CertificateResolver = {
+      name: 'a',
+      find: async () => {
+        throw new CertificateSourceUnavailable('a', { partial })
+      },
+    }
+    expect(await ask(cut, source('b', 'address'))).toEqual(['a'])
+    expect(asked).toEqual([])
+    // It is expired, say: what was cut off may be the renewed one.
+    const never = askInOrder([cut, source('b', 'none')], () => false)
+    await expect(never.find(box('ann@partner.test'), NEVER)).rejects.toThrow('no answer from a')
+    const later = askInOrder([cut, source('b', 'address')], found => found.length === 2)
+    expect(await later.find(box('ann@partner.test'), NEVER)).toHaveLength(2)
+  })
+
   test('B69 a silent source is passed over, and thrown where no other knows', async () => {
     expect(await ask(source('a', 'silent'), source('b', 'address'))).toEqual(['b'])
     expect(await ask(source('a', 'silent'), source('b', 'none'))).toBe('silence of a')

@@ -37,6 +37,10 @@ export interface DirectoryOptions {
   readonly bindOnly?: boolean
   /** What clear connections may not do. */
   readonly requireTls?: boolean
+  /** Entries of an answer at most, whatever a client asks for. */
+  readonly sizeLimit?: number
+  /** URLs that the directory refers to, each for a part of its own. */
+  readonly references?: readonly string[]
 }
 
 /** A directory that runs. */
@@ -66,7 +70,7 @@ export async function startDirectory(
   if (options.tls)
     for (const [name, pem] of Object.entries(options.tls))
       await writeFile(join(folder, `${name}.pem`), pem)
-  await writeFile(join(folder, 'entries.ldif'), ldif(entries))
+  await writeFile(join(folder, 'entries.ldif'), ldif(entries, options.references))
   execFileSync(SLAPD, ['-Ta', '-q', '-f', config, '-l', join(folder, 'entries.ldif')])
 
   const [port, securePort] = [await freePort(), await freePort()]
@@ -103,7 +107,8 @@ export async function startDirectory(
   }
 }
 
-function configuration(folder: string, { tls, bindOnly, requireTls }: DirectoryOptions): string {
+function configuration(folder: string, options: DirectoryOptions): string {
+  const { tls, bindOnly, requireTls, sizeLimit = 500 } = options
   return `
 include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
@@ -114,7 +119,7 @@ objectclass ( 1.3.6.1.4.1.99999.1 NAME 'mailRecipient' SUP top AUXILIARY MAY pro
 modulepath /usr/lib/ldap
 moduleload back_mdb
 pidfile ${folder}/slapd.pid
-sizelimit 500
+sizelimit ${sizeLimit}
 threads 2
 ${tls ? ['CACertificate', 'Certificate', 'CertificateKey'].map((name, index) => `TLS${name}File ${folder}/${['ca', 'cert', 'key'][index]}.pem`).join('\n') : ''}
 ${requireTls ? 'security tls=1' : ''}
@@ -130,8 +135,12 @@ index objectClass,mail,proxyAddresses eq
 `
 }
 
-function ldif(entries: Iterable<DirectoryEntry>): string {
+function ldif(entries: Iterable<DirectoryEntry>, references: readonly string[] = []): string {
   const blocks = [`dn: ${BASE}\nobjectClass: domain\ndc: partner\n`]
+  for (const [at, url] of references.entries())
+    blocks.push(
+      `dn: cn=r${at},${BASE}\nobjectClass: referral\nobjectClass: extensibleObject\ncn: r${at}\nref: ${url}\n`,
+    )
   let number = 0
   for (const entry of entries) {
     const values = (name: string, list: readonly Buffer[] = []) =>

@@ -29,6 +29,8 @@ export interface Config {
   readonly certificates: readonly CertificateSourceConfig[]
   readonly trust: TrustConfig
   readonly rules: readonly RuleSpec[]
+  readonly stamp: StampConfig
+  readonly decryption: DecryptionConfig
   readonly limits: Limits
   /** Folder for what must outlive a process. */
   readonly state: string
@@ -102,6 +104,32 @@ export interface TrustConfig {
   /** Files and folders of authorities, and of revocation lists. */
   readonly anchors: readonly string[]
   readonly revocation: 'off' | 'soft' | 'hard'
+}
+
+/** What is said of inbound mail, on top of it. */
+export interface StampConfig {
+  /** Secret of the seal. Absent: one is made and kept in the state folder. */
+  readonly key: string | undefined
+  /** Absent: the subject is not touched. */
+  readonly subject: SubjectTags | undefined
+}
+
+/** What the subject of inbound mail begins with: `[…]`, or empty for nothing. */
+export interface SubjectTags {
+  readonly pass: string
+  /** A signature that is bad: `fail`, `permerror`, `policy`. */
+  readonly fail: string
+  readonly none: string
+  /** In front of the other one, where we opened it. */
+  readonly decrypted: string
+}
+
+/** How inbound mail is opened, where a rule wishes it. */
+export interface DecryptionConfig {
+  /** Opens Triple DES too, which is weak, and stamped so. */
+  readonly tripleDes: boolean
+  /** The key of an identity for `@domain` opens for everybody in that domain. */
+  readonly domainKeys: boolean
 }
 
 /** What one client and one message may cost. */

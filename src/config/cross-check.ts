@@ -57,6 +57,7 @@ export function* crossCheck(
   yield* checkAdmin(config, at)
   yield* checkEncryption(config, at)
   yield* checkInbound(config, at)
+  yield* checkTags(config, at)
   yield* checkNotYet(config, at)
 }
 
@@ -317,9 +318,10 @@ function* checkInbound(config: PartialConfig, at: Findings): Generator<Finding> 
     const path = ['rules', index, 'then']
     const { then } = rule ?? {}
     if (!then) continue
-    yield* checkContradictions(then, path, at)
-    if (isForDirection(rule, 'inbound')) yield* checkMeans(then, path, config, at)
-    else yield* checkInVain(then, path, at)
+    if (isForDirection(rule, 'inbound')) {
+      yield* checkContradictions(then, path, at)
+      yield* checkMeans(then, path, config, at)
+    } else yield* checkInVain(then, path, at)
   }
 }
 
@@ -382,6 +384,25 @@ function* checkInVain(then: Then, path: ConfigPath, at: Findings): Generator<Fin
         'is about inbound mail, and this rule is for outbound mail alone',
         'put it into a rule with direction: inbound',
       )
+}
+
+/** Tags that look alike tell nobody anything. */
+function* checkTags({ stamp }: PartialConfig, at: Findings): Generator<Finding> {
+  const tags = stamp?.subject
+  if (typeof tags !== 'object') return
+  const seen = new Map<string, string>()
+  for (const [name, tag] of Object.entries(tags)) {
+    if (!tag) continue
+    const plain = tag.normalize('NFKC').toLowerCase()
+    const first = seen.get(plain)
+    if (first !== undefined)
+      yield at.fault(
+        ['stamp', 'subject', name],
+        `looks like stamp.subject.${first}`,
+        'take another word: nobody could tell the two apart',
+      )
+    else seen.set(plain, name)
+  }
 }
 
 /** Options that are known and not yet acted on. */

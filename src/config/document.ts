@@ -251,9 +251,10 @@ function shown(path: ConfigPath, written: unknown, at: FaultAspect): string {
   return !reference && (isSecret(path) || SECRET_TEXT.test(written)) ? '***' : printValue(written)
 }
 
-/** Passwords, and whatever stands where a user and his password belong. */
+/** Passwords, whatever stands where a user and his password belong, and the key of stamps. */
 function isSecret(path: ConfigPath): boolean {
   const last = String(path.at(-1))
+  if (path[0] === 'stamp' && path[1] === 'key') return true
   return /passw|secret|\bpin\b/i.test(last) || (path.includes('auth') && last !== 'user')
 }
 

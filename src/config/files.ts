@@ -53,6 +53,7 @@ export class ConfigFiles {
       await this.#checkSecret(user?.password, ['auth', 'users', index, 'password'])
     for (const { what, value, path } of filesOfSources(config.certificates ?? []))
       await this.#checkSource(what, value, path)
+    await this.#checkStampKey(config.stamp?.key)
     await this.#checkState(config.state)
     if (config.tls) await this.#checkTls(config.tls, now)
   }
@@ -75,6 +76,19 @@ export class ConfigFiles {
 
   async #checkSecret(written: string | undefined, path: ConfigPath): Promise<void> {
     if (written !== undefined) await this.secret(written, path)
+  }
+
+  /** Whoever guesses it can imitate every stamp, so nobody must be able to try them all. */
+  async #checkStampKey(written: string | undefined): Promise<void> {
+    if (written === undefined) return
+    const path = ['stamp', 'key']
+    const key = await this.secret(written, path)
+    if (key !== '' && key.length < LEAST_STAMP_KEY)
+      this.#fault(
+        path,
+        `is shorter than ${LEAST_STAMP_KEY} characters`,
+        'take what `openssl rand -base64 32` prints, or leave it out: one is made then',
+      )
   }
 
   async #checkReadable(file: string | undefined, path: ConfigPath): Promise<void> {
@@ -187,4 +201,5 @@ const REASONS: Readonly<Record<string, string>> = {
   EISDIR: 'is a folder',
 }
 const MAX_OCTETS = 4 * 1024 * 1024
+const LEAST_STAMP_KEY = 32
 const SOON_MS = 14 * 24 * 3_600_000

@@ -93,6 +93,8 @@ async function assemble(parsed: ParsedConfig, files: ConfigFiles): Promise<Confi
     certificates: await certificateSourcesOf(parsed.certificates, files),
     trust: trustOf(parsed, files),
     rules: parsed.rules.map(ruleOf),
+    stamp: await stampOf(parsed, files),
+    decryption: parsed.decryption,
     state: files.absolute(parsed.state),
     admin: parsed.admin,
     workers: parsed.workers ?? defaultWorkers(),
@@ -142,6 +144,14 @@ async function identitiesOf(parsed: ParsedConfig, files: ConfigFiles): Promise<I
 function trustOf({ trust }: ParsedConfig, files: ConfigFiles): TrustConfig {
   const anchors = (trust?.anchors ?? []).map(anchor => files.absolute(anchor))
   return { anchors, revocation: trust?.revocation ?? 'off' }
+}
+
+async function stampOf({ stamp }: ParsedConfig, files: ConfigFiles): Promise<Config['stamp']> {
+  const { key, subject } = stamp
+  return {
+    key: key && (await files.secret(key, ['stamp', 'key'])),
+    subject: subject === 'off' ? undefined : subject,
+  }
 }
 
 async function credentialsOf(

@@ -24,6 +24,7 @@ import {
   secret,
   size,
   sizeBound,
+  subjectTag,
   text,
   time,
   word,
@@ -183,6 +184,36 @@ const rule = z
   })
   .meta({ description: '{ name, when, then }' })
 
+const subjectTags = z
+  .strictObject({
+    pass: subjectTag('ahead of what bears a good signature').prefault('[signed OK]'),
+    fail: subjectTag('ahead of what bears a bad one').prefault('[INVALID SIGNATURE]'),
+    none: subjectTag('ahead of all the rest').prefault(''),
+    decrypted: subjectTag('ahead of what we opened').prefault('[encrypted]'),
+  })
+  .meta({ description: '{ pass, fail, none, decrypted }: tags, each [text] or empty' })
+
+const stamp = z
+  .strictObject({
+    key: secret(
+      'secret of the seal, at least 32 characters; default: made and kept in the state folder',
+    ).optional(),
+    subject: z
+      .union([z.literal('off'), subjectTags])
+      .prefault('off')
+      .meta({ description: 'off, or { pass, fail, none, decrypted }: tags ahead of the subject' }),
+  })
+  .meta({ description: '{ key, subject }: what is said of inbound mail on top of it' })
+
+const decryption = z
+  .strictObject({
+    tripleDes: flag('true: opens Triple DES too, which is weak, and stamped so').prefault(false),
+    domainKeys: flag(
+      'true: the key of an identity for @domain opens for everybody in that domain',
+    ).prefault(true),
+  })
+  .meta({ description: '{ tripleDes, domainKeys }: how mail is opened where a rule wishes it' })
+
 const limits = z
   .strictObject({
     message: size('largest message', 65_536).prefault('50MiB'),
@@ -246,6 +277,8 @@ export const configSchema = z.strictObject({
     .array(rule)
     .prefault([])
     .meta({ description: 'rules; the first that matches decides, for each recipient' }),
+  stamp: stamp.prefault({}),
+  decryption: decryption.prefault({}),
   limits: limits.prefault({}),
   state: text('folder for what must outlive a process').prefault('data/'),
   admin: admin.optional(),

@@ -161,6 +161,18 @@ export function needle(description: string): z.ZodType<string, string> {
   )
 }
 
+/**
+ * What a subject begins with. In brackets, so that what looks like it can be found and taken out of a
+ * stranger's subject; empty for none.
+ */
+export function subjectTag(description: string): z.ZodType<string, string> {
+  return read(
+    given => (given === '' || SUBJECT_TAG.test(given) ? given : undefined),
+    `is no tag: [text] of up to ${MAX_TAG} characters, or empty`,
+    `${description}: [text], or empty`,
+  )
+}
+
 /** One of what is asked for, or a list of it. */
 export function oneOrMany<T, I>(
   item: z.ZodType<T, I>,
@@ -248,4 +260,7 @@ function refuse(context: z.RefinementCtx, message: string): never {
 const SIZE_UNITS: Units = { '': 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 }
 const TIME_UNITS: Units = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 const MAX_NEEDLE = 200
+const MAX_TAG = 40
+/** Letters, digits, punctuation and single spaces; no second bracket, nothing that cannot be seen. */
+const SUBJECT_TAG = /^\[(?! )(?:[^\p{C}\p{Z}[\]]| (?![ \]])){1,38}\]$/u
 const TEMPLATE_NAMES: ReadonlySet<string> = new Set(['hash', 'address', 'localPart', 'domain'])

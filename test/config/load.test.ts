@@ -74,6 +74,8 @@ describe('defaults', () => {
       certificates: [],
       trust: { anchors: [], revocation: 'off' },
       rules: [],
+      stamp: { key: undefined, subject: undefined },
+      decryption: { tripleDes: false, domainKeys: true },
       limits: {
         message: 52_428_800,
         recipients: 1000,
@@ -225,6 +227,60 @@ describe('values', () => {
   })
 })
 
+describe('tags of the subject', () => {
+  const tagged = (tags: string) => ({ stamp: `{ subject: ${tags} }` })
+
+  test('off unless they are asked for, each with a default', async () => {
+    const { stamp } = await load(tagged('{ none: "[unsigned]", decrypted: "" }'))
+    expect(stamp).toEqual({
+      key: undefined,
+      subject: {
+        pass: '[signed OK]',
+        fail: '[INVALID SIGNATURE]',
+        none: '[unsigned]',
+        decrypted: '',
+      },
+    })
+    expect((await load(tagged('off'))).stamp.subject).toBeUndefined()
+  })
+
+  test.each([
+    'signed',
+    '[]',
+    '[ ]',
+    '[a',
+    '[a]b',
+    '[[a]]',
+    '[a  b]',
+    '[a ]',
+    `[${'a'.repeat(39)}]`,
+  ])('%j is no tag', async tag => {
+    const { faults } = await told(tagged(`{ pass: ${JSON.stringify(tag)} }`))
+    expect(faults).toEqual([expect.stringMatching(/stamp\.subject\.pass: ".*" is no tag/)])
+  })
+
+  test.each(['a\u200bb', 'a\u202eb', 'a\u00a0b', 'a\tb'])(
+    'B66 %j in one cannot be seen, and is refused',
+    async text => {
+      const { faults } = await told(tagged(`{ pass: ${JSON.stringify(`[${text}]`)} }`))
+      expect(faults).toEqual([expect.stringContaining('is no tag')])
+    },
+  )
+
+  test('two that look alike are a fault', async () => {
+    const { faults } = await told(tagged('{ pass: "[signature]", fail: "[Signature]" }'))
+    expect(faults).toEqual([
+      expect.stringContaining('stamp.subject.fail: "[Signature]" looks like stamp.subject.pass'),
+    ])
+  })
+
+  test('letters of any language may stand in one', async () => {
+    expect((await load(tagged('{ pass: "[Unterschrift gültig]" }'))).stamp.subject?.pass).toBe(
+      '[Unterschrift gültig]',
+    )
+  })
+})
+
 describe('the environment and secrets', () => {
   test('${NAME} is taken from the environment, $${ is meant as it is', async () => {
     const hop = '{ inbound: { host: "${IN}", port: "${PORT}" }, outbound: { host: a.test } }'
@@ -234,6 +290,16 @@ describe('the environment and secrets', () => {
     )
     expect(nextHop.inbound).toMatchObject({ host: 'mx.example.test', port: 2500 })
     expect(state).toBe(join(folder, '${x}'))
+  })
+
+  test('the key of stamps is a secret as others, and long enough not to be guessed', async () => {
+    const key = 'k'.repeat(32)
+    writeFileSync(join(folder, 'stamp'), `${key}\n`)
+    expect((await load({ stamp: '{ key: "file:stamp" }' })).stamp.key).toBe(key)
+    expect((await load({ stamp: '{ key: "${KEY}" }' }, { KEY: key })).stamp.key).toBe(key)
+    const short = await told({ stamp: `{ key: ${'k'.repeat(31)} }` })
+    expect(short.faults).toEqual([expect.stringContaining('stamp.key: *** is shorter than 32')])
+    expect(JSON.stringify(short)).not.toContain('kkk')
   })
 
   test.each(['"${}"', '"${A B}"', '"${A"'])('%s is refused', async written => {
@@ -271,6 +337,9 @@ describe('the environment and secrets', () => {
     { tls: '{ certificate: x, key: "-----BEGIN PRIVATE KEY-----hunter2" }' },
     { certificates: '[{ ldap: { url: "ldap://u:hunter2@h", base: 7 } }]' },
     { identities: '[{ files: [], password: [hunter2] }]' },
+    { stamp: '{ key: [hunter2] }' },
+    { stamp: '{ key: { value: hunter2 } }' },
+    { stamp: '{ key: hunter2 }' },
     { hostname: '{ auth: "hunter2", password: hunter2 ]' },
   ])('nothing secret is ever told: %j', async part => {
     const everything = JSON.stringify(await told(part as Record<string, string>))
@@ -581,13 +650,18 @@ describe('what is shipped', () => {
     const text = readFileSync(join(shipped, 'postern.yaml'), 'utf8')
     writeFileSync(file, text)
     mkdirSync(join(folder, 'identities'), { recursive: true })
-    const { limits, log, state } = (await loadConfig(file, {})).config
+    const { limits, log, state, decryption } = (await loadConfig(file, {})).config
     const least = await load({})
-    expect({ limits, log, state }).toEqual({
+    expect({ limits, log, state, decryption }).toEqual({
       limits: least.limits,
       log: least.log,
       state: least.state,
+      decryption: least.decryption,
     })
+    const [, stamp] = /^# stamp:\n((?:# {3}.*\n)+)/m.exec(text) ?? []
+    const tags = stamp!.replaceAll(/^# {3}/gm, '').replace(/^key:.*\n/, '')
+    const { subject } = (await load({ stamp: `\n  ${tags.replaceAll('\n', '\n  ')}` })).stamp
+    expect(subject).toEqual((await load({ stamp: '{ subject: {} }' })).stamp.subject)
   })
 
   test('config/schema.json is what the options say: node scripts/schema.mjs writes it', () => {

@@ -1,11 +1,21 @@
 /**
- * The ciphers that encrypt content: one table, a row a cipher (RFC 3565, RFC 5084).
+ * The ciphers that encrypt content: one table, a row a cipher (RFC 3565, RFC 5084); and a second one of
+ * those that are read, which are more.
  *
- * What is not in the table is never sent: neither triple DES nor RC2, whatever a recipient advertises.
+ * What is not in the first is never sent: neither triple DES nor RC2, whatever a recipient advertises.
+ * What is not in the second is never read: neither RC2 nor DES.
  *
  * @module
  */
-import { type CipherGCM, createCipheriv, randomBytes } from 'node:crypto'
+import {
+  type CipherGCM,
+  createCipheriv,
+  createDecipheriv,
+  type DecipherGCM,
+  type Decipheriv,
+  hkdfSync,
+  randomBytes,
+} from 'node:crypto'
 
 /** A content-encryption algorithm. */
 export interface ContentCipher {
@@ -58,6 +68,64 @@ export function encryptedSizeOf({ authenticated }: ContentCipher, contentOctets:
   return authenticated ? contentOctets : (Math.floor(contentOctets / 16) + 1) * 16
 }
 
+/** A content-encryption algorithm that we read. */
+export interface DecryptionCipher {
+  /** Its name in node:crypto. */
+  readonly name: string
+  readonly oid: string
+  readonly keyOctets: number
+  /** Whether a tag is checked (RFC 5083); otherwise anyone on the way could have altered the content. */
+  readonly mode: 'cbc' | 'gcm' | 'chacha20-poly1305'
+  /** Exact size of the IV or nonce. */
+  readonly ivOctets: number
+  /** Read only where an operator wishes it. */
+  readonly weak: boolean
+}
+
+/** Everything that decrypting takes, except the key. */
+export interface Decryption {
+  readonly cipher: DecryptionCipher
+  readonly iv: Buffer
+  /** Of authenticated ciphers: the tag, whose size has been checked against what was declared. */
+  readonly tag: Buffer | undefined
+  /** Of authenticated ciphers: what the tag covers beside the content. */
+  readonly additionalData: Buffer | undefined
+  /**
+   * DER of the cipher's identifier, where the content key is not the cipher's key but the source of it
+   * (RFC 9709 §2).
+   */
+  readonly derivedFor: Buffer | undefined
+}
+
+/** The cipher of an object identifier, if we can read it. */
+export function decryptionCipherByOid(oid: string): DecryptionCipher | undefined {
+  return DECRYPTION_CIPHERS.find(cipher => cipher.oid === oid)
+}
+
+/**
+ * Begins to decrypt. What `update` yields is not to be believed before `final` has returned: it throws
+ * where padding or tag are wrong.
+ */
+export function beginDecryption(
+  { cipher, iv, tag, additionalData, derivedFor }: Decryption,
+  contentKey: Buffer,
+): Decipheriv {
+  const key = derivedFor ? derivedKey(contentKey, derivedFor) : contentKey
+  if (cipher.mode === 'cbc') return createDecipheriv(cipher.name, key, iv)
+  // Without the length, tags of four octets would do.
+  const authTagLength = tag?.length ?? 0
+  const running = createDecipheriv(cipher.name as 'aes-128-gcm', key, iv, { authTagLength })
+  if (additionalData) running.setAAD(additionalData)
+  return running.setAuthTag(tag ?? NO_TAG) satisfies DecipherGCM
+}
+
+/** RFC 9709 §2: another cipher, or other parameters, make another key. */
+export function derivedKey(contentKey: Buffer, cipherIdentifier: Buffer): Buffer {
+  return Buffer.from(
+    hkdfSync('sha256', contentKey, CEK_HKDF_SALT, cipherIdentifier, contentKey.length),
+  )
+}
+
 function tagOf(running: CipherGCM): Buffer {
   return running.getAuthTag()
 }
@@ -86,6 +154,8 @@ function arc(keyOctets: number, mode: number): Buffer {
   return Buffer.from([mode + ((keyOctets - 16) / 8) * 20])
 }
 
+const NO_TAG = Buffer.alloc(0)
+const CEK_HKDF_SALT = Buffer.from('The Cryptographic Message Syntax')
 const CBC_IV_OCTETS = 16
 /** The one nonce length for which GCM needs no further hashing (RFC 5084 §3.2). */
 const GCM_NONCE_OCTETS = 12
@@ -124,5 +194,44 @@ export const CONTENT_CIPHERS: readonly ContentCipher[] = [
     oid: '2.16.840.1.101.3.4.1.46',
     keyOctets: 32,
     authenticated: true,
+  },
+]
+
+function aes(mode: 'cbc' | 'gcm', keyOctets: 16 | 24 | 32): DecryptionCipher {
+  const lastArc = (mode === 'cbc' ? 2 : 6) + ((keyOctets - 16) / 8) * 20
+  return {
+    name: `aes-${keyOctets * 8}-${mode}`,
+    oid: `2.16.840.1.101.3.4.1.${lastArc}`,
+    keyOctets,
+    mode,
+    ivOctets: mode === 'cbc' ? CBC_IV_OCTETS : GCM_NONCE_OCTETS,
+    weak: false,
+  }
+}
+
+/** Every cipher that we read. */
+export const DECRYPTION_CIPHERS: readonly DecryptionCipher[] = [
+  aes('cbc', 16),
+  aes('cbc', 24),
+  aes('cbc', 32),
+  aes('gcm', 16),
+  aes('gcm', 24),
+  aes('gcm', 32),
+  {
+    // RFC 8103 §2.
+    name: 'chacha20-poly1305',
+    oid: '1.2.840.113549.1.9.16.3.18',
+    keyOctets: 32,
+    mode: 'chacha20-poly1305',
+    ivOctets: 12,
+    weak: false,
+  },
+  {
+    name: 'des-ede3-cbc',
+    oid: '1.2.840.113549.3.7',
+    keyOctets: 24,
+    mode: 'cbc',
+    ivOctets: 8,
+    weak: true,
   },
 ]

@@ -9,6 +9,7 @@
 import {
   constants,
   createCipheriv,
+  createDecipheriv,
   createHash,
   diffieHellman,
   generateKeyPair,
@@ -170,6 +171,13 @@ export function wrapKey(keyEncryptionKey: Uint8Array, contentKey: Uint8Array): B
   return Buffer.concat([cipher.update(contentKey), cipher.final()])
 }
 
+/** Unwraps a content key (RFC 3394 §2.2.2). Throws where it was not wrapped with this key. */
+export function unwrapKey(keyEncryptionKey: Uint8Array, wrappedKey: Uint8Array): Buffer {
+  const name = `id-aes${keyEncryptionKey.length * 8}-wrap`
+  const decipher = createDecipheriv(name, keyEncryptionKey, WRAP_IV)
+  return Buffer.concat([decipher.update(wrappedKey), decipher.final()])
+}
+
 /** DER of the AlgorithmIdentifier of AES key wrap, parameters absent (RFC 3565 §2.3.2). */
 export function wrapIdentifier(keyOctets: number): Buffer {
   const identifier = Buffer.from('300b0609608648016503040105', 'hex')
@@ -188,7 +196,7 @@ function withTwoDigests(key: KeyObject, oaep: OaepDigests, contentKey: Uint8Arra
 }
 
 /** The key derivation of X9.63 (SEC 1 §3.6.1): digests over secret, counter and shared info. */
-function x963(
+export function x963(
   digest: string,
   secret: Uint8Array,
   sharedInfo: Uint8Array,

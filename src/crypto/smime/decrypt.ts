@@ -1,0 +1,243 @@
+/**
+ * Opens what is encrypted: CMS octets that can be read twice in, the content out, once all of it has
+ * been checked (RFC 8551 §6).
+ *
+ *     octets ──first reading──▶ structure ──▶ one RecipientInfo, one key ──▶ content key
+ *     octets ──second reading─▶ cipher ──▶ held, encrypted at rest ──final()──▶ content
+ *
+ * Everything that can be refused by what everybody sees is refused before a key is asked. After that
+ * there is one outcome for all that may go wrong, reached by one path: the content is read and decrypted
+ * to its end, whichever key it is.
+ *
+ * @module
+ */
+import { PosternError } from '../../errors.ts'
+import type { ContentWriter } from '../../mail/content.ts'
+import type { Content } from '../../mail/mail-object.ts'
+import { BerReader } from '../asn1/ber-reader.ts'
+import {
+  ENCRYPTED_CONTENT_PATH,
+  ENCRYPTED_CONTENT_TAG,
+  type EnvelopedData,
+  type EnvelopedRefusal,
+  readEnvelopedData,
+} from '../cms/read-enveloped-data.ts'
+import type { Recipients } from '../cms/read-recipient-info.ts'
+import { beginDecryption, type Decryption } from '../content-encryption.ts'
+import type { KeyUnwrapper, RecipientIdentifier, RecipientInfo } from '../key.ts'
+import type { Certificate } from '../x509/certificate.ts'
+import { isSameName } from '../x509/name-comparison.ts'
+
+/** How the opening ended. */
+export type Opening =
+  | {
+      readonly kind: 'opened'
+      /** The caller's to dispose of. */
+      readonly content: Content
+      /** Object identifier of the content's type: id-data for a MIME entity, or another CMS type. */
+      readonly contentType: string
+      /** `aes-256-cbc`. */
+      readonly cipher: string
+      /** `rsa-oaep-sha-256`, `ecdh-sha-256`. */
+      readonly management: string
+      /** A tag was checked; otherwise anyone on the way could have altered the content. */
+      readonly authenticated: boolean
+      /** The cipher is one that is read by an operator's wish alone. */
+      readonly weak: boolean
+      /** Whose key it was. */
+      readonly certificate: Certificate
+    }
+  /** No RecipientInfo names one of the keys. */
+  | { readonly kind: 'no-key' }
+  /** By what everybody can see, before any key was asked. */
+  | { readonly kind: 'unreadable'; readonly reason: UnreadableReason; readonly detail: string }
+  /** Wrong key, wrong padding, wrong tag: it is not told which. */
+  | { readonly kind: 'failed' }
+
+export type UnreadableReason =
+  | EnvelopedRefusal
+  /** The octets are not what BER and CMS want, or break a bound. */
+  | 'malformed'
+  /** The transfer encoding around the octets is broken. */
+  | 'base64'
+  /** Another kind of CMS structure. */
+  | 'not-enveloped'
+  /** The encrypted content is elsewhere. */
+  | 'detached'
+  /** There are none but passwords, symmetric keys and the like. */
+  | 'recipients-refused'
+  /** Our key is named, and the content key encrypted in a way that we do not take. */
+  | 'management-refused'
+
+export interface OpeningOptions {
+  /** Where the content goes until it has been checked, and stays afterwards. */
+  readonly hold: () => ContentWriter
+  /** Whether to open triple DES, which is then reported as weak. Default: not. */
+  readonly tripleDes?: boolean | undefined
+}
+
+/**
+ * Opens an EnvelopedData or AuthEnvelopedData.
+ *
+ * The first RecipientInfo that names one of the keys is the one that is taken; if it leads nowhere, no
+ * other is tried: a second one would tell how the first had ended.
+ *
+ * @param read BER octets of a ContentInfo; called twice, for the same octets.
+ * @param keys Those of the forward-path that the message goes to, and no others.
+ * @throws {PosternError} what the keys throw where they cannot be asked (`ERR_KEY_BUSY`,
+ *   `ERR_KEY_UNUSABLE`), what `hold` throws (`ERR_CONTENT_STORE_FULL`), what `read` throws except
+ *   `ERR_BASE64_MALFORMED`. All of these are transient, and none depends on what is encrypted.
+ */
+export async function openEnveloped(
+  read: () => AsyncIterable<Buffer>,
+  keys: readonly KeyUnwrapper[],
+  { hold, tripleDes = false }: OpeningOptions,
+): Promise<Opening> {
+  const reading = await structureOf(read())
+  if (reading.kind === 'unreadable') return reading
+  const { recipients, contentType, decryption } = reading.data
+  const { cipher } = decryption
+  if (cipher.weak && !tripleDes) return unreadable('algorithm-refused', `cipher ${cipher.name}`)
+  const chosen = choose(recipients, keys)
+  if ('kind' in chosen) return chosen
+
+  const { key, info } = chosen
+  const contentKey = await key.unwrap(info, cipher.keyOctets)
+  const content = await decrypted(read(), decryption, contentKey, hold())
+  if (!content) return { kind: 'failed' }
+  return {
+    kind: 'opened',
+    content,
+    contentType,
+    cipher: cipher.name,
+    management: info.scheme.name,
+    authenticated: cipher.mode !== 'cbc',
+    weak: cipher.weak,
+    certificate: key.certificate,
+  }
+}
+
+type Unreadable = Extract<Opening, { kind: 'unreadable' }>
+
+/** The first reading. */
+async function structureOf(
+  octets: AsyncIterable<Buffer>,
+): Promise<{ readonly kind: 'enveloped'; readonly data: EnvelopedData } | Unreadable> {
+  try {
+    const reader = new BerReader(ENCRYPTED_CONTENT_PATH, passOver, ENCRYPTED_CONTENT_TAG)
+    for await (const chunk of octets) reader.push(chunk)
+    const reading = readEnvelopedData(reader.end())
+    switch (reading.kind) {
+      case 'not-enveloped':
+        return unreadable('not-enveloped', `content type ${reading.contentType}`)
+      case 'refused':
+        return unreadable(reading.reason, reading.detail)
+      case 'enveloped':
+        if (!reader.contentSeen) return unreadable('detached', 'there is no encrypted content')
+        return reading
+    }
+  } catch (error) {
+    return malformed(error)
+  }
+}
+
+function malformed(error: unknown): Unreadable {
+  if (!(error instanceof PosternError)) throw error
+  const reason = SYNTAX_ERRORS.get(error.code)
+  if (!reason) throw error
+  return unreadable(reason, error.message)
+}
+
+/** The first RecipientInfo, in their order, that names one of the keys and suits it. */
+function choose(
+  { infos, refused }: Recipients,
+  keys: readonly KeyUnwrapper[],
+): { readonly info: RecipientInfo; readonly key: KeyUnwrapper } | Opening {
+  for (const info of infos) {
+    const key = keys.find(one => names(info.recipient, one.certificate) && suits(info, one))
+    if (key) return { info, key }
+  }
+  if (infos.length + refused.length === 0)
+    return unreadable('recipients-refused', 'no recipient is named by a certificate')
+  const named = refused.some(one => keys.some(({ certificate }) => names(one, certificate)))
+  if (named) return unreadable('management-refused', 'content key is encrypted in no known way')
+  return { kind: 'no-key' }
+}
+
+function names(recipient: RecipientIdentifier, certificate: Certificate): boolean {
+  if (recipient.kind === 'key-identifier')
+    return certificate.subjectKeyIdentifier?.equals(recipient.keyIdentifier) ?? false
+  if (!certificate.serialNumber.equals(recipient.serialNumber)) return false
+  try {
+    return isSameName(recipient.issuer, certificate.issuer)
+  } catch {
+    // A name that cannot be read is nobody's.
+    return false
+  }
+}
+
+/** Whether the kinds of key fit, which the certificate tells everybody. */
+function suits(info: RecipientInfo, { certificate }: KeyUnwrapper): boolean {
+  const type = info.kind === 'key-transport' ? 'rsa' : info.originator.type
+  try {
+    return certificate.publicKey.asymmetricKeyType === type
+  } catch {
+    return false
+  }
+}
+
+/** The second reading. Undefined where padding or tag are wrong; nothing is held then. */
+async function decrypted(
+  octets: AsyncIterable<Buffer>,
+  decryption: Decryption,
+  contentKey: Buffer,
+  writer: ContentWriter,
+): Promise<Content | undefined> {
+  try {
+    const cipher = beginDecryption(decryption, contentKey)
+    contentKey.fill(0)
+    const pieces: Buffer[] = []
+    const take = (piece: Buffer) => void pieces.push(piece)
+    const reader = new BerReader(ENCRYPTED_CONTENT_PATH, take, ENCRYPTED_CONTENT_TAG)
+    for await (const chunk of octets) {
+      reader.push(chunk)
+      if (pieces.length === 0) continue
+      // Together: segments of one octet would cost a call each.
+      const plain = cipher.update(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces))
+      pieces.length = 0
+      const waiting = plain.length > 0 ? writer.write(plain) : undefined
+      if (waiting) await waiting
+    }
+    reader.end()
+    const last = finalOf(cipher)
+    if (!last) return undefined
+    const waiting = last.length > 0 ? writer.write(last) : undefined
+    if (waiting) await waiting
+    return await writer.finish()
+  } finally {
+    // Does nothing where the content has been given away.
+    writer.discard()
+  }
+}
+
+function finalOf(cipher: { final(): Buffer }): Buffer | undefined {
+  try {
+    return cipher.final()
+  } catch {
+    return undefined
+  }
+}
+
+function unreadable(reason: UnreadableReason, detail: string): Unreadable {
+  return { kind: 'unreadable', reason, detail }
+}
+
+function passOver(): void {
+  // The first reading is about the structure alone.
+}
+
+const SYNTAX_ERRORS: ReadonlyMap<string, UnreadableReason> = new Map([
+  ['ERR_BER_SYNTAX', 'malformed'],
+  ['ERR_DER_SYNTAX', 'malformed'],
+  ['ERR_BASE64_MALFORMED', 'base64'],
+])

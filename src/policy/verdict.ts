@@ -66,7 +66,13 @@ export type SignatureEvidence =
 
 /** Who the message says has written it. */
 export type AuthorEvidence =
-  | { readonly kind: 'one'; readonly mailbox: string; readonly sender: string | undefined }
+  | {
+      readonly kind: 'one'
+      readonly mailbox: string
+      readonly sender: string | undefined
+      /** The name beside the address looks like another address. */
+      readonly pretends: boolean
+    }
   | ({ readonly kind: 'unclear' } & Finding)
 
 /** Everything that a verdict is made of. */
@@ -169,6 +175,8 @@ function judgeSigner(evidence: Evidence, signer: SignerEvidence, at: number): Ve
   if (weak.length > 0) return verdict('policy', { ...WEAK, code: `weak-${weak[0]!}` }, at)
   if (signer.addressesFrom === 'dn') return verdict('policy', ADDRESS_IN_NAME, at)
   if (evidence.contradiction) return verdict('fail', evidence.contradiction, at)
+  if (evidence.author.kind === 'one' && evidence.author.pretends)
+    return verdict('policy', PRETENDS, at)
   if (evidence.aroundEncryption) return verdict('neutral', AROUND_ENCRYPTION, at)
   const untimely = judgeTimes(evidence, signer)
   if (untimely) return verdict(untimely.result, untimely, at)
@@ -256,6 +264,10 @@ const WEAK: Finding = { code: 'weak', words: 'signed with an algorithm that does
 const ADDRESS_IN_NAME: Finding = {
   code: 'address-in-name-only',
   words: 'the certificate bears the address in its subject name only',
+}
+const PRETENDS: Finding = {
+  code: 'display-mismatch',
+  words: 'beside the address of the author stands another address as a name',
 }
 const AROUND_ENCRYPTION: Finding = {
   code: 'signature-around-encryption',

@@ -26,7 +26,7 @@ function evidence(
     aroundEncryption: false,
     partial: false,
     ambiguity: undefined,
-    author: { kind: 'one', mailbox: 'ann@partner.test', sender: undefined },
+    author: { kind: 'one', mailbox: 'ann@partner.test', sender: undefined, pretends: false },
     contradiction: undefined,
     date: NOW,
     now: NOW,
@@ -94,7 +94,14 @@ describe('the verdict', () => {
     [
       'B21 the Sender',
       evidence(
-        { author: { kind: 'one', mailbox: 'ann@partner.test', sender: 'mallory@evil.test' } },
+        {
+          author: {
+            kind: 'one',
+            mailbox: 'ann@partner.test',
+            sender: 'mallory@evil.test',
+            pretends: false,
+          },
+        },
         MALLORY,
       ),
       'neutral',
@@ -117,6 +124,14 @@ describe('the verdict', () => {
       evidence({ author: { kind: 'unclear', ...finding } }),
       'permerror',
       'a-code',
+    ],
+    [
+      'B22 a name that is another address',
+      evidence({
+        author: { kind: 'one', mailbox: 'ann@partner.test', sender: undefined, pretends: true },
+      }),
+      'policy',
+      'display-mismatch',
     ],
     ['B30 SHA-1', evidence({}, { ...ANN, weak: ['sha-1'] }), 'policy', 'weak-sha-1'],
     ['B27 replayed', evidence({ date: minutes(61) }), 'policy', 'signing-time-far'],

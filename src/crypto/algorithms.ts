@@ -9,12 +9,15 @@
 import { constants, type KeyObject, sign, verify } from 'node:crypto'
 import { PosternError } from '../errors.ts'
 
-/** A digest algorithm of RFC 5754 §2. */
+/** The digests by which we sign. */
+export type DigestName = 'sha-256' | 'sha-384' | 'sha-512'
+
+/** A digest algorithm of RFC 5754 §2; SHA-1 only in what came in. */
 export interface DigestAlgorithm {
   /** Its name, which is its `micalg` value too (RFC 8551 §3.5.3.2). */
-  readonly name: 'sha-256' | 'sha-384' | 'sha-512'
+  readonly name: DigestName | 'sha-1'
   /** Its name in node:crypto. */
-  readonly nodeName: 'sha256' | 'sha384' | 'sha512'
+  readonly nodeName: 'sha256' | 'sha384' | 'sha512' | 'sha1'
   readonly oid: string
   /** DER of its AlgorithmIdentifier, parameters absent as RFC 5754 §2 wants them written. */
   readonly identifier: Buffer
@@ -40,9 +43,16 @@ export interface SignatureAlgorithm {
   readonly mayReceive: boolean
 }
 
+/** What is calculated to verify a signature. */
+export interface Primitive extends Pick<SignatureAlgorithm, 'keyType' | 'padding'> {
+  readonly digest: Pick<DigestAlgorithm, 'nodeName' | 'sizeOctets'>
+  /** Of RSASSA-PSS alone; as long as the digest where it is not given. */
+  readonly saltOctets?: number | undefined
+}
+
 /** What an organisation may wish of its signatures; what the key cannot do otherwise is not asked. */
 export interface SignatureWish {
-  readonly digest?: DigestAlgorithm['name'] | undefined
+  readonly digest?: DigestName | undefined
   /** RSASSA-PSS instead of PKCS #1 v1.5. Only RSA keys are concerned. */
   readonly pss?: boolean | undefined
 }
@@ -86,6 +96,25 @@ export function requireSoundKey(key: KeyObject): void {
 }
 
 /**
+ * What makes a stranger's key weak, `rsa-1024` or the like; undefined where nothing does.
+ *
+ * More is read than is written: RSA from 1024 bits, and the curves of RFC 5639. To be asked before
+ * any operation with the key (RFC 8551 §6).
+ *
+ * @throws {PosternError} `ERR_KEY_SIZE`, `ERR_KEY_TYPE` where nothing may be calculated with it.
+ */
+export function weaknessOf(key: KeyObject): string | undefined {
+  const type = key.asymmetricKeyType
+  if (type === 'rsa' || type === 'rsa-pss') {
+    requireSoundRsa(key, RECEIVED_RSA_BITS)
+    const { modulusLength = 0 } = key.asymmetricKeyDetails ?? {}
+    return modulusLength < RSA_BITS.minimumBits ? `rsa-${modulusLength}` : undefined
+  }
+  if (type !== 'ec' || !RECEIVED_CURVES.has(curveOf(key))) requireSoundKey(key)
+  return undefined
+}
+
+/**
  * Signs octets on the thread pool.
  *
  * @param key A private key.
@@ -117,7 +146,7 @@ export function signOctets(
  */
 export function verifyOctets(
   publicKey: KeyObject,
-  algorithm: SignatureAlgorithm,
+  algorithm: Primitive,
   octets: Uint8Array,
   signature: Uint8Array,
 ): Promise<boolean> {
@@ -140,8 +169,13 @@ export function digestByOid(oid: string): DigestAlgorithm | undefined {
   return DIGESTS.find(digest => digest.oid === oid)
 }
 
+/** The same, with those that we do not make any more. */
+export function receivedDigestByOid(oid: string): DigestAlgorithm | undefined {
+  return RECEIVED_DIGESTS.find(digest => digest.oid === oid)
+}
+
 /** The row of a digest algorithm. */
-export function digestByName(name: DigestAlgorithm['name']): DigestAlgorithm {
+export function digestByName(name: DigestName): DigestAlgorithm {
   return DIGESTS.find(digest => digest.name === name)!
 }
 
@@ -154,12 +188,13 @@ function row(name: string): SignatureAlgorithm {
 }
 
 /** The bounds of RSA keys, for signing and encryption alike. @throws {PosternError} `ERR_KEY_SIZE`. */
-export function requireSoundRsa(key: KeyObject): void {
+export function requireSoundRsa(key: KeyObject, bounds: typeof RSA_BITS = RSA_BITS): void {
   const { modulusLength = 0, publicExponent = 0n } = key.asymmetricKeyDetails ?? {}
-  const { minimumBits, maximumBits } = RSA_BITS
+  const { minimumBits, maximumBits } = bounds
   if (modulusLength < minimumBits || modulusLength > maximumBits)
     throw wrongSize(`RSA key of ${modulusLength} bits is not of ${minimumBits} to ${maximumBits}`)
   if (publicExponent > MAXIMUM_EXPONENT) throw wrongSize('RSA public exponent is over 2^32')
+  if (publicExponent < 3n) throw wrongSize('RSA public exponent is below 3')
 }
 
 function curveOf(key: KeyObject): string {
@@ -177,7 +212,8 @@ function restrictedDigest(key: KeyObject): DigestAlgorithm['name'] | undefined {
   return digest.name
 }
 
-function fits(key: KeyObject, { keyType, padding }: SignatureAlgorithm): boolean {
+/** Whether a key is of the kind that an algorithm needs. */
+export function fits(key: KeyObject, { keyType, padding }: Primitive): boolean {
   const type = key.asymmetricKeyType
   return type === keyType || (type === 'rsa-pss' && padding === 'pss')
 }
@@ -188,7 +224,7 @@ function isCheap(publicKey: KeyObject): boolean {
   return modulusLength <= CHEAP_BITS && publicExponent <= MAXIMUM_EXPONENT
 }
 
-function withPadding(key: KeyObject, algorithm: SignatureAlgorithm) {
+function withPadding(key: KeyObject, algorithm: Primitive) {
   switch (algorithm.padding) {
     case 'pkcs1':
       return { key, padding: constants.RSA_PKCS1_PADDING }
@@ -196,7 +232,7 @@ function withPadding(key: KeyObject, algorithm: SignatureAlgorithm) {
       return {
         key,
         padding: constants.RSA_PKCS1_PSS_PADDING,
-        saltLength: algorithm.digest.sizeOctets,
+        saltLength: algorithm.saltOctets ?? algorithm.digest.sizeOctets,
       }
     case undefined:
       return { key, dsaEncoding: 'der' as const }
@@ -204,7 +240,7 @@ function withPadding(key: KeyObject, algorithm: SignatureAlgorithm) {
 }
 
 /** PureEdDSA digests for itself (RFC 8419 §3.1: the SHA-512 is the content's, not the primitive's). */
-function primitiveDigest({ keyType, digest }: SignatureAlgorithm): string | null {
+function primitiveDigest({ keyType, digest }: Primitive): string | null {
   return keyType === 'ed25519' ? null : digest.nodeName
 }
 
@@ -248,18 +284,37 @@ const DIGESTS: readonly DigestAlgorithm[] = [
   },
 ]
 
+const SHA_1: DigestAlgorithm = {
+  name: 'sha-1',
+  nodeName: 'sha1',
+  oid: '1.3.14.3.2.26',
+  identifier: hex('3007', '06052b0e03021a'),
+  sizeOctets: 20,
+}
+/** What a signature that came in may be made with. */
+export const RECEIVED_DIGESTS: readonly DigestAlgorithm[] = [...DIGESTS, SHA_1]
+
 const CURVES: ReadonlyMap<string, DigestAlgorithm['name']> = new Map([
   ['prime256v1', 'sha-256'],
   ['secp384r1', 'sha-384'],
   ['secp521r1', 'sha-512'],
 ])
+/** RFC 5639, which signature cards in Europe use. */
+const RECEIVED_CURVES: ReadonlySet<string> = new Set([
+  'brainpoolP256r1',
+  'brainpoolP384r1',
+  'brainpoolP512r1',
+])
 const RSA_BITS = { minimumBits: 2048, maximumBits: 8192 }
+/** Keys of other times: what they signed is verified, and told to be weak (RFC 8551 §4.3, §B). */
+const RECEIVED_RSA_BITS = { minimumBits: 1024, maximumBits: 8192 }
 const CURVE_BITS = { minimumBits: 256, maximumBits: 521 }
 const CHEAP_BITS = 4096
 /** Digested in about 0.1 ms; a long revocation list takes 20 ms and more. */
 const CHEAP_OCTETS = 65_536
 const MAXIMUM_EXPONENT = 2n ** 32n
 const BOTH_WAYS = { maySend: true, mayReceive: true }
+const ONLY_IN = { maySend: false, mayReceive: true }
 
 /**
  * RSA PKCS #1 v1.5 goes into a SignerInfo as rsaEncryption with NULL: what RFC 3370 §3.2 makes the
@@ -322,7 +377,14 @@ function ecdsa(digest: DigestAlgorithm, lastArc: number): SignatureAlgorithm {
 const [SHA_256, SHA_384, SHA_512] = DIGESTS as [DigestAlgorithm, DigestAlgorithm, DigestAlgorithm]
 const ED25519_IDENTIFIER = hex('3005', '06032b6570')
 
-/** Every signature algorithm that we make or accept. */
+/** RFC 5758 §3.2: of another branch than its successors. */
+const ECDSA_SHA_1 = {
+  oid: '1.2.840.10045.4.1',
+  identifier: hex('3009', '06072a8648ce3d0401'),
+  certificateIdentifier: hex('3009', '06072a8648ce3d0401'),
+}
+
+/** Every signature algorithm that we make, or accept in certificates. */
 export const SIGNATURES: readonly SignatureAlgorithm[] = [
   rsaPkcs1(SHA_256, '2a864886f70d01010b'),
   rsaPkcs1(SHA_384, '2a864886f70d01010c'),
@@ -345,4 +407,15 @@ export const SIGNATURES: readonly SignatureAlgorithm[] = [
     maximumBits: 256,
     ...BOTH_WAYS,
   },
+]
+
+/**
+ * The same, and those that came in with mail of other times: verified, and told to be weak
+ * (RFC 8551 §B). Never a certificate's.
+ */
+export const RECEIVED_SIGNATURES: readonly SignatureAlgorithm[] = [
+  ...SIGNATURES,
+  { ...rsaPkcs1(SHA_1, '2a864886f70d010105'), ...ONLY_IN },
+  { ...rsaPss(SHA_1, '14'), ...ONLY_IN },
+  { ...ecdsa(SHA_1, 1), ...ECDSA_SHA_1, ...ONLY_IN },
 ]

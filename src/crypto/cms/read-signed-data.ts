@@ -2,10 +2,12 @@
  * Reads SignedData (RFC 5652 §5) into typed results. What it means is decided elsewhere.
  *
  * Strict and bounded: at most 10 signers, 64 attributes a signer and 100 certificates, of which only
- * the octets are handed out.
+ * the octets are handed out. A signer whose attributes are not what they should be is told apart, so
+ * that the others can still be looked at.
  *
  * @module
  */
+import { PosternError } from '../../errors.ts'
 import {
   DerReader,
   type Element,
@@ -15,6 +17,7 @@ import {
   readTime,
   syntaxError,
 } from '../asn1/der-reader.ts'
+import { readGeneralNames } from '../x509/general-name.ts'
 import * as OID from './oids.ts'
 
 /** A SignedData, whose content may be elsewhere. */
@@ -47,8 +50,10 @@ export interface SignerInfo {
   readonly version: number
   readonly identifier: SignerIdentifier
   readonly digestAlgorithm: AlgorithmIdentifier
-  /** Undefined where the content is signed directly. */
+  /** Undefined where the content is signed directly, and where `attributesFault` is not. */
   readonly signedAttributes: SignedAttributes | undefined
+  /** What is wrong with the signed attributes that stand there. */
+  readonly attributesFault: string | undefined
   readonly signatureAlgorithm: AlgorithmIdentifier
   readonly signature: Buffer
 }
@@ -60,16 +65,27 @@ export interface SignedAttributes {
   readonly contentType: string
   readonly messageDigest: Buffer
   readonly signingTime: Date | undefined
+  /** Of signingCertificateV2. */
   readonly signingCertificate: SigningCertificate | undefined
+  /** Of signingCertificate, whose digest is SHA-1 (RFC 2634 §5.4). */
+  readonly olderSigningCertificate: SigningCertificate | undefined
   /** All attributes: type to DER of the one value or of the many, as they stand. */
   readonly values: ReadonlyMap<string, readonly Buffer[]>
 }
 
-/** The first ESSCertIDv2, which names the signer's own certificate (RFC 5035 §4). */
+/** The first ESSCertIDv2 or ESSCertID, which names the signer's own certificate (RFC 5035 §4). */
 export interface SigningCertificate {
   /** Object identifier of a digest algorithm. */
   readonly digest: string
   readonly certificateDigest: Buffer
+  readonly issuerAndSerial: IssuerSerial | undefined
+}
+
+/** IssuerSerial of RFC 5035 §4. */
+export interface IssuerSerial {
+  /** DER of the Names among the GeneralNames. */
+  readonly issuers: readonly Buffer[]
+  readonly serialNumber: Buffer
 }
 
 /**
@@ -140,22 +156,39 @@ function readSignerInfo(signer: DerReader): SignerInfo {
   const identifier = readSignerIdentifier(signer)
   const digestAlgorithm = readAlgorithm(signer.element(0x30))
   const attributes = signer.optional(0xa0)
-  const signedAttributes = attributes && readSignedAttributes(attributes)
+  const read = attributes && readSignedAttributes(attributes)
   const signatureAlgorithm = readAlgorithm(signer.element(0x30))
   const signature = signer.element(0x04).content
   signer.optional(0xa1) // unsignedAttrs
   signer.finish()
-  return { version, identifier, digestAlgorithm, signedAttributes, signatureAlgorithm, signature }
+  const [signedAttributes, attributesFault] =
+    typeof read === 'string' ? [undefined, read] : [read, undefined]
+  return {
+    version,
+    identifier,
+    digestAlgorithm,
+    signedAttributes,
+    attributesFault,
+    signatureAlgorithm,
+    signature,
+  }
 }
 
 function readSignerIdentifier(signer: DerReader): SignerIdentifier {
   const byKey = signer.optional(0x80)
   if (byKey) return { kind: 'key-identifier', keyIdentifier: byKey.content }
-  const byName = signer.into(0x30)
-  const issuer = byName.element(0x30).octets
-  const serialNumber = readInteger(byName.element(0x02))
-  byName.finish()
-  return { kind: 'issuer-and-serial', issuer, serialNumber }
+  return { kind: 'issuer-and-serial', ...readIssuerAndSerial(signer.into(0x30)) }
+}
+
+/** What IssuerAndSerialNumber holds (RFC 5652 §10.2.4). */
+export function readIssuerAndSerial(sequence: DerReader): {
+  readonly issuer: Buffer
+  readonly serialNumber: Buffer
+} {
+  const issuer = sequence.element(0x30).octets
+  const serialNumber = readInteger(sequence.element(0x02))
+  sequence.finish()
+  return { issuer, serialNumber }
 }
 
 function readAlgorithm({ octets, content }: Element): AlgorithmIdentifier {
@@ -166,16 +199,28 @@ function readAlgorithm({ octets, content }: Element): AlgorithmIdentifier {
   return { oid, parameters, octets }
 }
 
-function readSignedAttributes({ octets, content }: Element): SignedAttributes {
+/** @returns what is wrong with them, where something is. */
+function readSignedAttributes(element: Element): SignedAttributes | string {
+  try {
+    return signedAttributesOf(element)
+  } catch (error) {
+    if (error instanceof PosternError && error.code === 'ERR_DER_SYNTAX') return error.message
+    throw error
+  }
+}
+
+function signedAttributesOf({ octets, content }: Element): SignedAttributes {
   const values = readAttributes(new DerReader(content))
   const signingTime = atMostOne(values, OID.SIGNING_TIME)
   const signingCertificate = atMostOne(values, OID.SIGNING_CERTIFICATE_V2)
+  const olderCertificate = atMostOne(values, OID.SIGNING_CERTIFICATE)
   return {
     octets: Buffer.concat([SET_OF, octets.subarray(1)]),
     contentType: readOid(exactlyOne(values, OID.CONTENT_TYPE).element(0x06)),
     messageDigest: exactlyOne(values, OID.MESSAGE_DIGEST).element(0x04).content,
     signingTime: signingTime && readTime(signingTime.element()),
-    signingCertificate: signingCertificate && readSigningCertificate(signingCertificate),
+    signingCertificate: signingCertificate && readSigningCertificate(signingCertificate, SHA_256),
+    olderSigningCertificate: olderCertificate && readSigningCertificate(olderCertificate, SHA_1),
     values,
   }
 }
@@ -196,6 +241,18 @@ function readAttributes(set: DerReader): ReadonlyMap<string, readonly Buffer[]> 
   return attributes
 }
 
+/** Whether octets are, as a whole, signed attributes as they are signed: a SET OF Attribute. */
+export function isAttributeSet(octets: Buffer): boolean {
+  try {
+    const outer = new DerReader(octets)
+    const attributes = readAttributes(outer.into(0x31))
+    return outer.done && attributes.size > 0
+  } catch (error) {
+    if (error instanceof PosternError && error.code === 'ERR_DER_SYNTAX') return false
+    throw error
+  }
+}
+
 /** RFC 5652 §11: of these attributes there is one value, or the whole is not to be believed. */
 function atMostOne(values: SignedAttributes['values'], type: string): DerReader | undefined {
   const [value, ...more] = values.get(type) ?? []
@@ -209,12 +266,27 @@ function exactlyOne(values: SignedAttributes['values'], type: string): DerReader
   return value
 }
 
-/** RFC 5035 §3, §4: the digest is SHA-256 where none is named. */
-function readSigningCertificate(value: DerReader): SigningCertificate {
+/** RFC 5035 §3, §4: the digest is that of the version where none is named. */
+function readSigningCertificate(value: DerReader, usualDigest: string): SigningCertificate {
   const first = value.into(0x30).into(0x30).into(0x30)
   const named = first.optional(0x30)
-  const digest = named ? readAlgorithm(named).oid : SHA_256
-  return { digest, certificateDigest: first.element(0x04).content }
+  const digest = named ? readAlgorithm(named).oid : usualDigest
+  const certificateDigest = first.element(0x04).content
+  const issuerSerial = first.optionalInto(0x30)
+  return {
+    digest,
+    certificateDigest,
+    issuerAndSerial: issuerSerial && readIssuerSerial(issuerSerial),
+  }
+}
+
+function readIssuerSerial(issuerSerial: DerReader): IssuerSerial {
+  const names = readGeneralNames(issuerSerial.into(0x30))
+  const serialNumber = readInteger(issuerSerial.element(0x02))
+  return {
+    issuers: names.flatMap(name => (name.form === 'directoryName' ? [name.value] : [])),
+    serialNumber,
+  }
 }
 
 /** Where the content of a SignedData stands: ContentInfo, [0], SignedData, EncapsulatedContentInfo, [0]. */
@@ -222,6 +294,7 @@ export const SIGNED_CONTENT_PATH = [0x30, 0xa0, 0x30, 0x30, 0xa0] as const
 
 const SET_OF = Buffer.from([0x31])
 const SHA_256 = '2.16.840.1.101.3.4.2.1'
+const SHA_1 = '1.3.14.3.2.26'
 const MAXIMUM_SIGNERS = 10
 const MAXIMUM_ATTRIBUTES = 64
 const MAXIMUM_CERTIFICATES = 100

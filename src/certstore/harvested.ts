@@ -5,17 +5,28 @@
  *     find ──▶ those that may be used now
  *
  * Whoever can put a certificate in here can read what is encrypted to it: so one is taken from its
- * signer alone, the first is used, and another one waits.
+ * signer alone, the first is used, another one waits, and none comes before what another source holds.
  *
  * @module
  */
+import { readCapabilities } from '../crypto/smime/capabilities.ts'
 import { type Certificate, parseCertificate } from '../crypto/x509/certificate.ts'
 import { PosternError } from '../errors.ts'
-import { type Log, silentLog } from '../log.ts'
-import { type Mailbox, mailboxInDomains } from '../mail/address.ts'
-import { bears } from './bearing.ts'
+import { type Log, silentLog, visible } from '../log.ts'
+import type { Mailbox } from '../mail/address.ts'
+import {
+  type HarvestRules,
+  isOfNewIssuer,
+  isUsable,
+  judge,
+  type Offer,
+  type Outcome,
+  undoLast,
+} from './harvest-rules.ts'
 import { type CertificateResolver, CertificateSourceUnavailable, type Found } from './resolver.ts'
-import type { Store, StoreChange, StoredCertificate, StoreEvent, StoreRecord } from './store.ts'
+import type { Store, StoredCertificate, StoreEvent, StoreRecord } from './store.ts'
+
+export type { Offer, Outcome } from './harvest-rules.ts'
 
 /** Settings of what is harvested. */
 export interface HarvestedOptions {
@@ -32,42 +43,47 @@ export interface HarvestedOptions {
   readonly clock?: (() => number) | undefined
 }
 
-/**
- * A certificate with which a signature was verified, to the end: content, path and revocation. It is
- * the signer's own, or the one that his signed encryption-key preference names (RFC 8551 §2.5.3).
- */
-export interface Offer {
-  /** From whom the message came. */
-  readonly mailbox: Mailbox
-  readonly certificate: Certificate
-  /** Signing time out of the signed attributes. */
-  readonly signedAt: Date
-}
-
-/** What became of an offer; a refusal says why. */
-export type Outcome =
-  | { readonly kind: 'stored' | 'waiting' | 'known' }
-  | { readonly kind: 'refused'; readonly reason: string }
-
 /** See `openHarvested`. */
 export interface Harvested extends CertificateResolver {
   offer(offer: Offer): Promise<Outcome>
   /** Lets one that waits, or was removed, be used from now on. False where there is no such one. */
-  approve(mailbox: Mailbox, fingerprint: string): Promise<boolean>
+  approve(mailbox: Addressee, fingerprint: string): Promise<boolean>
   /** Takes one out, for good: it is not harvested again. False where there is no such one. */
-  remove(mailbox: Pick<Mailbox, 'matchKey'>, fingerprint: string): Promise<boolean>
+  remove(mailbox: Addressee, fingerprint: string): Promise<boolean>
+  /**
+   * Undoes what was done last and is not undone yet: what was added goes, what was removed comes
+   * back, what was approved waits for approval again.
+   *
+   * @returns What was undone; undefined where there is nothing.
+   */
+  undo(mailbox: Addressee): Promise<StoreEvent | undefined>
   /** Every certificate that nobody has taken out, with the match key of its mailbox. */
   everything(): Promise<readonly HarvestedCertificate[]>
+  /** Those that wait, mailbox by mailbox, and what they would take the place of. */
+  pending(): Promise<readonly PendingCertificate[]>
   /** Everything that is known of a mailbox, history included. */
-  record(mailbox: Mailbox): Promise<StoreRecord>
+  record(mailbox: Addressee): Promise<StoreRecord>
 }
 
-/** One that lies in the harvest. */
+/** Whose certificates are meant. */
+export type Addressee = Pick<Mailbox, 'matchKey'>
+
+/** One that lies in the harvest. Times in milliseconds since 1970. */
 export interface HarvestedCertificate {
   readonly matchKey: string
   readonly certificate: Certificate
-  /** Milliseconds since 1970; `null`: waits for approval. */
+  /** `null`: waits for approval. */
   readonly usableFrom: number | null
+}
+
+/** One that may not be used yet. */
+export interface PendingCertificate extends HarvestedCertificate {
+  /** When it first came. */
+  readonly since: number
+  /** The newest of the mailbox that is in use and in time; undefined where nothing is. */
+  readonly inUse: Certificate | undefined
+  /** Nobody of this issuer was known of the mailbox before. */
+  readonly isOfNewIssuer: boolean
 }
 
 /** Opens the harvest. Closing it closes the store. */
@@ -77,8 +93,9 @@ export function openHarvested(options: HarvestedOptions): Harvested {
 
 class HarvestedResolver implements Harvested {
   readonly name: string
+  readonly isLastResort = true
   readonly #store: Store
-  readonly #rules: Rules
+  readonly #rules: Omit<HarvestRules, 'now'>
   readonly #log: Log
   readonly #clock: () => number
 
@@ -101,11 +118,7 @@ class HarvestedResolver implements Harvested {
       const { certificates } = await this.#store.read(mailbox.matchKey)
       return certificates
         .filter(stored => isUsable(stored, now))
-        .map(({ der }) => ({
-          certificate: parseCertificate(der),
-          source: this.name,
-          via: 'address' as const,
-        }))
+        .map(stored => foundOf(stored, this.name))
     } catch (error) {
       if (!(error instanceof PosternError)) throw error
       throw this.#silence(error)
@@ -114,23 +127,41 @@ class HarvestedResolver implements Harvested {
 
   async offer(offer: Offer): Promise<Outcome> {
     const { mailbox, certificate } = offer
-    const now = this.#clock()
-    const outcome = await this.#store.update(mailbox.matchKey, record =>
-      judge(offer, record, { ...this.#rules, now }),
-    )
-    const fields = { source: this.name, fingerprint: certificate.fingerprint }
-    if (outcome.kind === 'waiting') this.#log.warn('harvested-certificate-changed', fields)
-    if (outcome.kind === 'stored') this.#log.info('certificate-harvested', fields)
+    const rules = { ...this.#rules, now: this.#clock() }
+    const [outcome, isNewIssuer] = await this.#store.update(mailbox.matchKey, record => {
+      const [change, judgement] = judge(offer, record, rules)
+      return [change, [judgement, isOfNewIssuer(certificate, record)] as const]
+    })
+    if (outcome.kind === 'stored' || outcome.kind === 'waiting')
+      this.#tell(outcome.kind, certificate, isNewIssuer)
     return outcome
   }
 
-  approve(mailbox: Mailbox, fingerprint: string): Promise<boolean> {
+  approve({ matchKey }: Addressee, fingerprint: string): Promise<boolean> {
     const now = this.#clock()
-    return this.#change(mailbox, fingerprint, 'approved', { usableFrom: now, removedAt: null })
+    return this.#store.update(matchKey, record => {
+      const stored = record.certificates.find(one => one.fingerprint === fingerprint)
+      if (!stored || isUsable(stored, now)) return [{}, stored !== undefined]
+      const approved = { ...stored, usableFrom: now, removedAt: null }
+      return [changeTo(approved, 'approved', now), true]
+    })
   }
 
-  remove(mailbox: Pick<Mailbox, 'matchKey'>, fingerprint: string): Promise<boolean> {
-    return this.#change(mailbox, fingerprint, 'removed', { removedAt: this.#clock() })
+  remove({ matchKey }: Addressee, fingerprint: string): Promise<boolean> {
+    const now = this.#clock()
+    return this.#store.update(matchKey, record => {
+      const stored = record.certificates.find(one => one.fingerprint === fingerprint)
+      if (!stored || stored.removedAt !== null) return [{}, stored !== undefined]
+      return [changeTo({ ...stored, removedAt: now }, 'removed', now), true]
+    })
+  }
+
+  undo({ matchKey }: Addressee): Promise<StoreEvent | undefined> {
+    const now = this.#clock()
+    return this.#store.update(matchKey, record => {
+      const { change = {}, undone } = undoLast(record, now) ?? {}
+      return [change, undone]
+    })
   }
 
   async everything(): Promise<readonly HarvestedCertificate[]> {
@@ -144,27 +175,29 @@ class HarvestedResolver implements Harvested {
     return all
   }
 
-  record(mailbox: Mailbox): Promise<StoreRecord> {
-    return this.#store.read(mailbox.matchKey)
+  async pending(): Promise<readonly PendingCertificate[]> {
+    const all: PendingCertificate[] = []
+    for (const matchKey of await this.#store.mailboxes())
+      all.push(...pendingOf(matchKey, await this.#store.read(matchKey), this.#clock()))
+    return all
+  }
+
+  record({ matchKey }: Addressee): Promise<StoreRecord> {
+    return this.#store.read(matchKey)
   }
 
   close(): void {
     this.#store.close()
   }
 
-  #change(
-    { matchKey }: Pick<Mailbox, 'matchKey'>,
-    fingerprint: string,
-    event: string,
-    values: Partial<StoredCertificate>,
-  ): Promise<boolean> {
-    const at = this.#clock()
-    return this.#store.update<boolean>(matchKey, ({ certificates }) => {
-      const stored = certificates.find(one => one.fingerprint === fingerprint)
-      if (!stored) return [{}, false]
-      const history = [{ at, fingerprint, event }]
-      return [{ certificates: [{ ...stored, ...values }], history }, true]
-    })
+  /** Somebody has to see another key, or another authority, of a known mailbox (`cert pending`). */
+  #tell(kind: 'stored' | 'waiting', certificate: Certificate, isNewIssuer: boolean): void {
+    const { fingerprint, issuerText } = certificate
+    const fields = { source: this.name, fingerprint }
+    if (kind === 'waiting') this.#log.warn('harvested-certificate-changed', fields)
+    else this.#log.info('certificate-harvested', fields)
+    if (!isNewIssuer) return
+    this.#log.warn('harvested-issuer-changed', { ...fields, issuer: visible(issuerText) })
   }
 
   #silence(cause: unknown): CertificateSourceUnavailable {
@@ -172,100 +205,36 @@ class HarvestedResolver implements Harvested {
   }
 }
 
-interface Rules {
-  readonly ownDomains: ReadonlySet<string>
-  readonly waitMs: number | null
-  readonly perDay: number
+function foundOf({ der, capabilities }: StoredCertificate, source: string): Found {
+  const found = { certificate: parseCertificate(der), source, via: 'address' as const }
+  return capabilities === null ? found : { ...found, capabilities: readCapabilities(capabilities) }
 }
 
-/** What becomes of an offer, given what is known of its mailbox. */
-function judge(
-  offer: Offer,
-  record: StoreRecord,
-  rules: Rules & { readonly now: number },
-): [StoreChange, Outcome] {
-  const known = record.certificates.find(
-    ({ fingerprint }) => fingerprint === offer.certificate.fingerprint,
-  )
-  const reason =
-    whyNot(offer, record, rules) ?? (known ? undefined : whyNotNew(offer, record, rules))
-  if (reason !== undefined) return [{}, { kind: 'refused', reason }]
-  const signedAt = offer.signedAt.getTime()
-  if (known) {
-    const later = signedAt > known.signedAt
-    return [later ? { certificates: [{ ...known, signedAt }] } : {}, { kind: 'known' }]
+function changeTo(stored: StoredCertificate, event: string, at: number) {
+  return {
+    certificates: [stored],
+    history: [{ at, fingerprint: stored.fingerprint, event }],
   }
-  const kind = mayBeUsedAtOnce(offer.certificate, record, rules.now) ? 'stored' : 'waiting'
-  return [additionOf(offer, kind, rules), { kind }]
 }
 
-function whyNot(
-  { mailbox, certificate, signedAt }: Offer,
-  { certificates }: StoreRecord,
-  { ownDomains, now }: Rules & { readonly now: number },
-): string | undefined {
-  if (mailboxInDomains(mailbox, ownDomains)) return 'the mailbox is one of ours'
-  if (!bears(certificate, mailbox)) return 'the certificate bears another address'
-  // A signing time ahead of us would keep every later certificate out.
-  if (signedAt.getTime() > now + CLOCK_SKEW_MS) return 'the signing time lies in the future'
-  const removed = certificates.some(
-    ({ fingerprint, removedAt }) => fingerprint === certificate.fingerprint && removedAt !== null,
-  )
-  return removed ? 'the certificate was taken out' : undefined
-}
-
-function whyNotNew(
-  { signedAt }: Offer,
-  { certificates, history }: StoreRecord,
-  { perDay, now }: Rules & { readonly now: number },
-): string | undefined {
-  // RFC 8551 §2.7.1: what was signed before is not what the signer uses now.
-  if (certificates.some(stored => stored.signedAt >= signedAt.getTime()))
-    return 'a newer certificate is known'
-  if (certificates.length >= MAX_CERTIFICATES) return 'too many certificates of one mailbox'
-  const today = history.filter(({ at, event }) => ADDED.has(event) && at > now - DAY_MS)
-  return today.length >= perDay ? 'too many new certificates in a day' : undefined
-}
-
-/** The first of a mailbox; or one with a key that is in use already, which is a renewal. */
-function mayBeUsedAtOnce(
-  { publicKeyInfo }: Certificate,
-  { certificates }: StoreRecord,
-  now: number,
-): boolean {
-  return (
-    certificates.length === 0 ||
-    certificates.some(
-      stored =>
-        isUsable(stored, now) && parseCertificate(stored.der).publicKeyInfo.equals(publicKeyInfo),
-    )
-  )
-}
-
-function additionOf(
-  { certificate, signedAt }: Offer,
-  kind: 'stored' | 'waiting',
-  { waitMs, now }: Rules & { readonly now: number },
-): StoreChange {
-  const { fingerprint, der } = certificate
-  const waiting = waitMs === null ? null : now + waitMs
-  const stored: StoredCertificate = {
-    fingerprint,
-    der,
-    firstSeen: now,
-    signedAt: signedAt.getTime(),
-    usableFrom: kind === 'stored' ? now : waiting,
-    removedAt: null,
-  }
-  const event: StoreEvent = { at: now, fingerprint, event: kind }
-  return { certificates: [stored], history: [event] }
-}
-
-function isUsable({ usableFrom, removedAt }: StoredCertificate, now: number): boolean {
-  return removedAt === null && usableFrom !== null && usableFrom <= now
+function pendingOf(matchKey: string, record: StoreRecord, now: number): PendingCertificate[] {
+  const inUse = record.certificates
+    .filter(stored => isUsable(stored, now))
+    .map(({ der }) => parseCertificate(der))
+    .filter(({ notAfter }) => notAfter.getTime() >= now)
+    .toSorted((one, other) => other.notBefore.getTime() - one.notBefore.getTime())[0]
+  return record.certificates
+    .filter(stored => stored.removedAt === null && !isUsable(stored, now))
+    .map(({ der, firstSeen, usableFrom, fingerprint }) => {
+      const certificate = parseCertificate(der)
+      const others = record.certificates.filter(
+        one => one.fingerprint !== fingerprint && one.firstSeen <= firstSeen,
+      )
+      return {
+        ...{ matchKey, certificate, usableFrom, since: firstSeen, inUse },
+        isOfNewIssuer: isOfNewIssuer(certificate, { ...record, certificates: others }),
+      }
+    })
 }
 
 const DAY_MS = 24 * 3_600_000
-const CLOCK_SKEW_MS = 5 * 60_000
-const MAX_CERTIFICATES = 20
-const ADDED: ReadonlySet<string> = new Set(['stored', 'waiting'])

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import type { Capabilities } from '../crypto/smime/capabilities.ts'
 import type { Certificate } from '../crypto/x509/certificate.ts'
 import { PosternError } from '../errors.ts'
 import type { Mailbox } from '../mail/address.ts'
@@ -18,6 +19,8 @@ export interface Found {
   readonly source: string
   /** Whether it is the mailbox's own, or stands for everybody in the mailbox's domain. */
   readonly via: 'address' | 'domain'
+  /** What its holder's own verified mail has told that he can read. */
+  readonly capabilities?: Capabilities
   /** Authorities that came in the same answer and may stand above it; not believed in any way. */
   readonly beside?: readonly Certificate[]
 }
@@ -26,6 +29,11 @@ export interface Found {
 export interface CertificateResolver {
   /** Its name in the configuration, for logs, metrics and traces: `ldap:partners`. */
   readonly name: string
+  /**
+   * Its certificates count only where no other source has one that can be used, the domain's included,
+   * wherever it stands among them. What strangers bring must not take the place of what somebody chose.
+   */
+  readonly isLastResort?: boolean
 
   /**
    * Finds the certificates that the source holds for a mailbox.
@@ -76,7 +84,8 @@ export type Enough = (found: readonly Found[], mailbox: Mailbox) => boolean | Pr
  *
  * A silent source is passed over as long as another may know. Where none knows enough and one was
  * silent, the silence is thrown: "did not answer" is never taken for "has no certificate". The
- * certificate of a domain counts only after every source has been asked for the person's own.
+ * certificate of a domain counts only after every source has been asked for the person's own. Sources
+ * of last resort are asked behind all others.
  *
  * @param enough Default: anything at all. A judge of validity here lets a renewed certificate in a
  *   later source take the place of an expired one in an earlier source.
@@ -87,9 +96,10 @@ export function askInOrder(
   sources: readonly CertificateResolver[],
   enough: Enough = found => found.length > 0,
 ): CertificateResolver {
+  const inOrder = sources.toSorted((one, other) => resort(one) - resort(other))
   return {
     name: sources.map(source => source.name).join(', '),
-    find: (mailbox, signal) => findInOrder(sources, enough, mailbox, signal),
+    find: (mailbox, signal) => findInOrder(inOrder, enough, mailbox, signal),
     close() {
       for (const source of sources) source.close?.()
     },
@@ -105,6 +115,7 @@ async function findInOrder(
   const found: Found[] = []
   let silence: CertificateSourceUnavailable | undefined
   for (const source of sources) {
+    if (source.isLastResort && (await enough(found, mailbox))) return found
     const answer = await answerOf(source, mailbox, signal)
     if (answer instanceof CertificateSourceUnavailable) silence ??= answer
     const news = answer instanceof CertificateSourceUnavailable ? answer.partial : answer
@@ -115,6 +126,10 @@ async function findInOrder(
   }
   if (!silence || (await enough(found, mailbox))) return found
   throw silence
+}
+
+function resort({ isLastResort }: CertificateResolver): number {
+  return isLastResort ? 1 : 0
 }
 
 /** Silence as a value. Any other error is a defect of ours, and is not to be mistaken for it. */

@@ -22,13 +22,15 @@ export interface StoredCertificate {
   readonly usableFrom: number | null
   /** When somebody took it out; `null`: nobody did. */
   readonly removedAt: number | null
+  /** DER of the SMIMECapabilities that were signed with it last; `null`: none ever were. */
+  readonly capabilities: Buffer | null
 }
 
 /** Something that was done to a certificate. */
 export interface StoreEvent {
   readonly at: number
   readonly fingerprint: string
-  /** `stored`, `waiting`, `approved`, `removed`, `restored`. */
+  /** `stored`, `waiting`, `approved`, `removed`; `undone`: what stood last before it. */
   readonly event: string
 }
 
@@ -83,13 +85,15 @@ class SqliteStore implements Store {
     const prepare = (sql: string) => this.#attempt(() => this.#database.prepare(sql))
     this.#statements = {
       certificates: prepare(
-        'SELECT fingerprint, der, first_seen, signed_at, usable_from, removed_at FROM certificate WHERE mailbox = ? ORDER BY first_seen, fingerprint',
+        'SELECT fingerprint, der, first_seen, signed_at, usable_from, removed_at, capabilities FROM certificate WHERE mailbox = ? ORDER BY first_seen, fingerprint',
       ),
       history: prepare(
         'SELECT at, fingerprint, event FROM certificate_event WHERE mailbox = ? ORDER BY id DESC LIMIT 200',
       ),
       mailboxes: prepare('SELECT DISTINCT mailbox FROM certificate ORDER BY mailbox'),
-      put: prepare('INSERT OR REPLACE INTO certificate VALUES (?, ?, ?, ?, ?, ?, ?)'),
+      put: prepare(
+        'INSERT OR REPLACE INTO certificate (mailbox, fingerprint, der, first_seen, signed_at, usable_from, removed_at, capabilities) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      ),
       note: prepare(
         'INSERT INTO certificate_event (mailbox, at, fingerprint, event) VALUES (?, ?, ?, ?)',
       ),
@@ -128,6 +132,7 @@ class SqliteStore implements Store {
       signedAt: Number(row['signed_at']),
       usableFrom: numberOrNull(row['usable_from']),
       removedAt: numberOrNull(row['removed_at']),
+      capabilities: bufferOrNull(row['capabilities']),
     }))
     const history = this.#statements.history.all(key).map(row => ({
       at: Number(row['at']),
@@ -138,8 +143,11 @@ class SqliteStore implements Store {
   }
 
   #write(key: string, { certificates = [], history = [] }: StoreChange): void {
-    for (const { fingerprint, der, firstSeen, signedAt, usableFrom, removedAt } of certificates)
-      this.#statements.put.run(key, fingerprint, der, firstSeen, signedAt, usableFrom, removedAt)
+    for (const one of certificates)
+      this.#statements.put.run(
+        ...[key, one.fingerprint, one.der, one.firstSeen, one.signedAt],
+        ...[one.usableFrom, one.removedAt, one.capabilities],
+      )
     for (const { at, fingerprint, event } of history)
       this.#statements.note.run(key, at, fingerprint, event)
   }
@@ -159,6 +167,10 @@ function numberOrNull(value: unknown): number | null {
   return value === null ? null : Number(value)
 }
 
+function bufferOrNull(value: unknown): Buffer | null {
+  return value === null ? null : Buffer.from(value as Uint8Array)
+}
+
 /** SQLite lets nobody wait who changes the journal mode of a new file: tried again for a while. */
 function open(file: string): DatabaseSync {
   const end = performance.now() + BUSY_MS
@@ -166,6 +178,7 @@ function open(file: string): DatabaseSync {
     const database = new DatabaseSync(file, { timeout: BUSY_MS })
     try {
       database.exec(SCHEMA)
+      addCapabilities(database)
       return database
     } catch (error) {
       database.close()
@@ -174,6 +187,19 @@ function open(file: string): DatabaseSync {
       Atomics.wait(NEVER, 0, 0, AGAIN_MS)
     }
   }
+}
+
+/** An older file has no such column. Somebody else may be adding it at the same time. */
+function addCapabilities(database: DatabaseSync): void {
+  const isThere = () =>
+    database
+      .prepare('PRAGMA table_info(certificate)')
+      .all()
+      .some(row => row['name'] === 'capabilities')
+  if (isThere()) return
+  database.exec('BEGIN IMMEDIATE')
+  if (!isThere()) database.exec('ALTER TABLE certificate ADD COLUMN capabilities BLOB')
+  database.exec('COMMIT')
 }
 
 const SCHEMA = `
@@ -187,6 +213,7 @@ const SCHEMA = `
     signed_at INTEGER NOT NULL,
     usable_from INTEGER,
     removed_at INTEGER,
+    capabilities BLOB,
     PRIMARY KEY (mailbox, fingerprint)
   ) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS certificate_event (

@@ -1,11 +1,14 @@
+import fc from 'fast-check'
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { type HarvestedOptions, openHarvested } from '../../src/certstore/harvested.ts'
 import { CertificateSourceUnavailable } from '../../src/certstore/resolver.ts'
 import { openSqliteStore } from '../../src/certstore/store.ts'
+import type { Capabilities } from '../../src/crypto/smime/capabilities.ts'
 import { type Certificate, parseCertificate } from '../../src/crypto/x509/certificate.ts'
+import { issue } from '../../src/crypto/x509/issue.ts'
 import type { Log } from '../../src/log.ts'
 import { silentLog } from '../../src/log.ts'
-import { box, NEVER, NOW, person } from './people.ts'
+import { box, LATER, NEVER, NOW, person } from './people.ts'
 
 const HOUR = 3_600_000
 const ann = box('ann@partner.test')
@@ -33,8 +36,12 @@ function open(options: Partial<HarvestedOptions> = {}) {
     ...options,
   })
   onTestFinished(() => harvested.close?.())
-  const offer = (certificate: Certificate, signedAt = state.now, mailbox = ann) =>
-    harvested.offer({ mailbox, certificate, signedAt: new Date(signedAt) })
+  const offer = (
+    certificate: Certificate,
+    signedAt = state.now,
+    mailbox = ann,
+    capabilities?: Capabilities,
+  ) => harvested.offer({ mailbox, certificate, signedAt: new Date(signedAt), capabilities })
   const found = async () =>
     (await harvested.find(ann, NEVER)).map(({ certificate }) => certificate.fingerprint)
   return { state, lines, harvested, offer, found }
@@ -142,9 +149,159 @@ describe('harvested', () => {
     expect(history.map(({ event }) => event)).toEqual(['stored', 'removed', 'waiting', 'approved'])
   })
 
+  test('B45 what waits is told: since when, until when, and what it would replace', async () => {
+    const { state, harvested, offer } = open()
+    expect(await harvested.pending()).toEqual([])
+    await offer(first)
+    state.now += HOUR
+    await offer(other[0]!)
+    expect(await harvested.pending()).toEqual([
+      {
+        matchKey: 'ann@partner.test',
+        certificate: other[0],
+        since: state.now,
+        usableFrom: state.now + 24 * HOUR,
+        inUse: first,
+        isOfNewIssuer: false,
+      },
+    ])
+    await harvested.remove(ann, first.fingerprint)
+    expect(await harvested.pending()).toMatchObject([{ inUse: undefined }])
+    state.now += 24 * HOUR
+    expect(await harvested.pending()).toEqual([])
+  })
+
+  test('B49 another issuer of a known mailbox is told', async () => {
+    const { state, lines, harvested, offer } = open()
+    const stranger = await issue({
+      commonName: 'Other\u202e Authority',
+      authority: true,
+      notBefore: new Date('2025-01-01'),
+      notAfter: LATER,
+    })
+    const issued = parseCertificate((await person('ann@partner.test', { issuer: stranger })).der)
+    await offer(first)
+    await offer(issued, state.now + 1)
+    await offer(issued, state.now + 2)
+    expect(lines).toEqual(['harvested-certificate-changed', 'harvested-issuer-changed'])
+    expect(await harvested.pending()).toMatchObject([{ isOfNewIssuer: true }])
+  })
+
   test('a store that cannot be read is silence', async () => {
     const { harvested } = open()
     harvested.close?.()
     await expect(harvested.find(ann, NEVER)).rejects.toThrow(CertificateSourceUnavailable)
   })
+})
+
+describe('B45 undo', () => {
+  test('the last change goes, and the one before is used again', async () => {
+    const { state, harvested, offer, found } = open()
+    await offer(first)
+    state.now += 1000
+    await offer(other[0]!)
+    state.now += 24 * HOUR
+    expect(await found()).toHaveLength(2)
+    expect(await harvested.undo(ann)).toMatchObject({ event: 'waiting' })
+    expect(await found()).toEqual([first.fingerprint])
+    expect(await offer(other[0]!)).toMatchObject({ kind: 'refused' })
+    expect(await harvested.undo(ann)).toMatchObject({ event: 'stored' })
+    expect(await found()).toEqual([])
+    expect(await harvested.undo(ann)).toBeUndefined()
+    const { history } = await harvested.record(ann)
+    expect(history.map(({ event }) => event)).toEqual(['stored', 'waiting', 'undone', 'undone'])
+  })
+
+  test('what was taken out comes back', async () => {
+    const { harvested, offer, found } = open()
+    await offer(first)
+    await harvested.remove(ann, first.fingerprint)
+    await harvested.remove(ann, first.fingerprint)
+    await harvested.undo(ann)
+    expect(await found()).toEqual([first.fingerprint])
+  })
+
+  test('what was approved waits again, for approval alone; what had been taken out goes', async () => {
+    const { state, harvested, offer, found } = open()
+    await offer(first)
+    await offer(other[0]!, state.now + 1)
+    await harvested.approve(ann, other[0]!.fingerprint)
+    await harvested.approve(ann, other[0]!.fingerprint)
+    expect(await found()).toHaveLength(2)
+    await harvested.undo(ann)
+    state.now += 48 * HOUR
+    expect(await found()).toEqual([first.fingerprint])
+    expect(await harvested.pending()).toMatchObject([{ usableFrom: null }])
+
+    await harvested.remove(ann, first.fingerprint)
+    await harvested.approve(ann, first.fingerprint)
+    expect(await found()).toEqual([first.fingerprint])
+    await harvested.undo(ann)
+    expect(await found()).toEqual([])
+    expect(await harvested.undo(ann)).toMatchObject({ event: 'removed' })
+    expect(await found()).toEqual([first.fingerprint])
+  })
+
+  test('whatever was done, as many undos lead back to where nothing is used', async () => {
+    const steps = fc.array(
+      fc.tuple(fc.constantFrom('offer', 'approve', 'remove', 'undo'), fc.nat(4)),
+    )
+    await fc.assert(
+      fc.asyncProperty(steps, async chosen => {
+        const { state, harvested, offer, found } = open({ perDay: 100 })
+        for (const [step, which] of chosen) {
+          state.now += HOUR
+          const certificate = other[which]!
+          if (step === 'offer') await offer(certificate)
+          else if (step === 'undo') await harvested.undo(ann)
+          else await harvested[step](ann, certificate.fingerprint)
+        }
+        for (let left = chosen.length; left > 0; left--) await harvested.undo(ann)
+        expect(await found()).toEqual([])
+        expect(await harvested.undo(ann)).toBeUndefined()
+      }),
+      { numRuns: 50 },
+    )
+  })
+})
+
+describe('RFC 8551 §2.7.1 capabilities', () => {
+  const gcm = [{ oid: '2.16.840.1.101.3.4.1.46', parameters: undefined }]
+  const cbc = [{ oid: '2.16.840.1.101.3.4.1.2', parameters: Buffer.from('0500', 'hex') }]
+
+  test('stand beside the certificate, and a later signature alone changes them', async () => {
+    const { state, harvested, offer } = open()
+    const told = async () => (await harvested.find(ann, NEVER))[0]!.capabilities
+    await offer(first, state.now, ann, cbc)
+    expect(await told()).toEqual(cbc)
+    await offer(first, state.now - 1, ann, gcm)
+    await offer(first, state.now, ann, gcm)
+    expect(await told()).toEqual(cbc)
+    await offer(first, state.now + 1, ann, gcm)
+    expect(await told()).toEqual(gcm)
+    await offer(first, state.now + 2)
+    await offer(first, state.now + 3, ann, [])
+    expect(await told()).toEqual(gcm)
+    await offer(first, state.now + 2, ann, cbc)
+    expect(await told()).toEqual(gcm)
+  })
+
+  test('B45 one of tomorrow changes nothing', async () => {
+    const { state, harvested, offer } = open()
+    await offer(first, state.now, ann, gcm)
+    expect(await offer(first, state.now + HOUR, ann, cbc)).toMatchObject({ kind: 'refused' })
+    expect((await harvested.find(ann, NEVER))[0]!.capabilities).toEqual(gcm)
+  })
+
+  test('whoever has told of none has none', async () => {
+    const { harvested, offer } = open()
+    await offer(first)
+    expect(await harvested.find(ann, NEVER)).toEqual([
+      { certificate: first, source: 'harvested', via: 'address' },
+    ])
+  })
+})
+
+test('B45 the harvest is a source of last resort', () => {
+  expect(open().harvested.isLastResort).toBe(true)
 })

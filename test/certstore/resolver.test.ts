@@ -109,3 +109,42 @@ describe('askInOrder', () => {
     expect(asked).toEqual([])
   })
 })
+
+describe('B45 a source of last resort', () => {
+  const last = (answer: Parameters<typeof source>[1]): CertificateResolver => ({
+    ...source('last', answer),
+    isLastResort: true,
+  })
+
+  test('is asked behind all others, wherever it stands', async () => {
+    expect(await ask(last('address'), source('a', 'none'), source('b', 'address'))).toEqual(['b'])
+    expect(asked).toEqual(['a', 'b'])
+    expect(await ask(last('address'), source('a', 'none'))).toEqual(['last'])
+    expect(asked).toEqual(['a', 'last'])
+  })
+
+  test('does not take the place of what was chosen for a whole domain', async () => {
+    expect(await ask(last('address'), source('a', 'domain'))).toEqual(['a'])
+    expect(asked).toEqual(['a'])
+  })
+
+  test('helps where another is silent, and its own none is not an answer for that one', async () => {
+    expect(await ask(last('address'), source('a', 'silent'))).toEqual(['last'])
+    expect(await ask(last('none'), source('a', 'silent'))).toBe('silence of a')
+  })
+
+  test('counts where nothing else can be used', async () => {
+    const own = await person('ann@partner.test')
+    const good = parseCertificate(own.der)
+    const harvest: CertificateResolver = {
+      name: 'last',
+      isLastResort: true,
+      find: async () => [{ certificate: good, source: 'last', via: 'address' }],
+    }
+    const inOrder = askInOrder([harvest, source('a', 'address')], found =>
+      found.some(it => it.certificate === good),
+    )
+    const found = await inOrder.find(box('ann@partner.test'), NEVER)
+    expect(found.map(it => it.source)).toEqual(['a', 'last'])
+  })
+})

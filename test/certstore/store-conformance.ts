@@ -22,6 +22,7 @@ export function certificateOf(number: number, values: Partial<StoredCertificate>
     signedAt: number,
     usableFrom: number,
     removedAt: null,
+    capabilities: null,
     ...values,
   }
 }
@@ -51,7 +52,10 @@ export function storeConformance(kind: StoreKind): void {
 
     test('gives back what was put, for that mailbox alone, to the octet', async () => {
       const store = await open()
-      const one = certificateOf(1, { usableFrom: null, removedAt: 1_800_000_000_000 })
+      const capabilities = Buffer.from('300530030601ff', 'hex')
+      const one = certificateOf(1, {
+        ...{ usableFrom: null, removedAt: 1_800_000_000_000, capabilities },
+      })
       await put(store, 'ann@partner.test', certificateOf(2), one)
       await put(store, 'bob@partner.test', certificateOf(1))
       expect((await store.read('ann@partner.test')).certificates).toEqual([one, certificateOf(2)])
@@ -122,7 +126,7 @@ export function storeConformance(kind: StoreKind): void {
             const signedAt = (before?.signedAt ?? 0) + 1
             const history = [{ at: signedAt, fingerprint: 'f', event: String(process.pid) }]
             const der = Buffer.from([0])
-            const one = { fingerprint: 'f', der, firstSeen: 0, signedAt, usableFrom: 0, removedAt: null }
+            const one = { fingerprint: 'f', der, firstSeen: 0, signedAt, usableFrom: 0, removedAt: null, capabilities: null }
             return [{ certificates: [one], history }, undefined]
           })
         store.close()`

@@ -13,6 +13,7 @@ import { type Mailbox, parseMailbox, parseMailboxList } from './address.ts'
 import { parseDate } from './date.ts'
 import { decodeEncodedWords } from './encoded-word.ts'
 import type { HeaderField, HeaderSection } from './header-section.ts'
+import { isPlainField } from './plain-field.ts'
 
 /** Who wrote a message, as its header section says. */
 export interface Authorship {
@@ -67,7 +68,7 @@ export type AuthorNote =
 /** Reads the author and what stands beside it. Never throws; linear in the size of the section. */
 export function authorOf(section: HeaderSection): Authorship {
   const notes = new Set<AuthorNote>()
-  const repeated = SINGLETONS.filter(name => section.all(name).length > 1)
+  const repeated = repeatedFields(section)
   if (repeated.length > 0) notes.add('field-twice')
   const author = readAuthor(section.all('from'), notes)
   const sender = readSender(section.all('sender'))
@@ -84,12 +85,17 @@ export function authorOf(section: HeaderSection): Authorship {
   }
 }
 
+/** Lower-case names of the fields that stand more than once, and may not (RFC 5322 §3.6). */
+export function repeatedFields(section: HeaderSection): readonly string[] {
+  return SINGLETONS.filter(name => section.all(name).length > 1)
+}
+
 function readAuthor(fields: readonly HeaderField[], notes: Set<AuthorNote>): Author {
   for (const { body } of fields) if (hidesCharacters(body)) notes.add('from-control-characters')
   const [field, other] = fields
   if (field === undefined) return none('from-missing', 'there is no From field')
   if (other !== undefined) return none('from-twice', `there are ${fields.length} From fields`)
-  if (!isPlainlyWritten(field)) {
+  if (!isPlainField(field)) {
     return none('from-unreadable', 'the From field is written in a form that readers disagree on')
   }
   const mailboxes = mailboxesOf(field)
@@ -122,25 +128,11 @@ function none(reason: AuthorFault, detail: string): Extract<Author, { kind: 'non
 
 function readSender(fields: readonly HeaderField[]): Mailbox | 'unreadable' | undefined {
   if (fields.length === 0) return undefined
-  if (fields.length > 1 || !isPlainlyWritten(fields[0]!)) return 'unreadable'
+  if (fields.length > 1 || !isPlainField(fields[0]!)) return 'unreadable'
   const mailboxes = mailboxesOf(fields[0]!)
   if (!Array.isArray(mailboxes) || mailboxes.length !== 1) return 'unreadable'
   const isOdd = partsOf(fields[0]!.body).isGroup || ENCODED_WORD.test(mailboxes[0]!.localPart)
   return isOdd ? 'unreadable' : mailboxes[0]!
-}
-
-/**
- * Obsolete forms (RFC 5322 §4.2, §4.5) in which one reader sees the field and another does not: white
- * space ahead of the colon, a line of white space alone, a line end that is not CRLF.
- */
-function isPlainlyWritten({ name, octets }: HeaderField): boolean {
-  if (octets[name.length] !== COLON) return false
-  const text = octets.toString('latin1')
-  if (!text.endsWith('\r\n')) return false
-  const lines = text.slice(0, -2).split('\r\n')
-  return lines.every(
-    (line, index) => !/[\r\n]/.test(line) && (index === 0 || !/^[ \t]*$/.test(line)),
-  )
 }
 
 /** What stands around the address in a From field whose syntax is right. */
@@ -261,7 +253,6 @@ const SINGLETONS = [
 ]
 
 const CLOSING = { '"': '"', '(': ')', '[': ']' } as const
-const COLON = 0x3a
 const ENCODED_WORD = /=\?[^?]{1,75}\?[bq]\?/i
 
 /**

@@ -16,12 +16,13 @@ import type { ValidCertificate } from '../crypto/x509/valid-certificate.ts'
 import { PosternError } from '../errors.ts'
 import { type Mailbox, parseMailboxList } from '../mail/address.ts'
 import type { HeaderSection } from '../mail/header-section.ts'
-import type { ForwardPath } from '../mail/mail-object.ts'
+import type { Content, ForwardPath } from '../mail/mail-object.ts'
 import { prepare } from '../mail/seven-bit.ts'
 import { subjectField, withoutWord } from '../mail/subject.ts'
 import type { RefusalCause, Wish } from '../policy/treatment.ts'
 import type { Conversation } from '../smtp/conversation.ts'
 import type { Decision, Message } from './decision.ts'
+import { routedSection, treatedSection, withLeavingFields } from './leaving-fields.ts'
 
 /** Forward-paths of equal treatment at one next hop: they share one message. */
 export interface Group {
@@ -85,12 +86,12 @@ function octetsDependOn(
   const { treatment, wish, forwardPath } = decision
   switch (treatment.kind) {
     case 'sign':
-      return [treatment.kind, treatment.signature, wish.removeFromSubject]
+      return [treatment.kind, treatment.signature, ...triggersOf(wish)]
     case 'encrypt': {
       const { sign, signature } = treatment
       const strength = strengthKey(choiceFor(decision))
       const alone = isVisible(forwardPath.mailbox) ? undefined : forwardPath.mailbox.toString()
-      return [treatment.kind, sign, sign && signature, wish.removeFromSubject, strength, alone]
+      return [treatment.kind, sign, sign && signature, ...triggersOf(wish), strength, alone]
     }
     case 'route':
       return [treatment.kind, treatment.cause, wish.rule]
@@ -99,6 +100,14 @@ function octetsDependOn(
     case 'defer':
       return [treatment.kind]
   }
+}
+
+/** What is taken out of a message because it triggered the rule. */
+function triggersOf({
+  removeFromSubject,
+  removeFields = [],
+}: Wish): readonly (string | undefined)[] {
+  return [removeFromSubject, removeFields.map(({ name, at }) => `${name} ${at}`).join()]
 }
 
 /**
@@ -161,27 +170,38 @@ export async function* octetsOf(
       return
     case 'route':
       yield unmetField(decision.wish, decision.treatment.cause)
-      break
+      yield* passed(message, routedSection(message.section), conversation)
+      return
     case 'relay':
     case 'reject':
     case 'defer':
-      break
+      yield* passed(message, undefined, conversation)
   }
-  const asIs = conversation.extensions.eightBitMime || !message.content.shape.eightBit
-  yield* asIs ? message.content.read() : sevenBit(message)
+}
+
+/** A message that is not treated: as it came, or with the fields that leave. */
+function passed(
+  { content, section }: Message,
+  leaving: HeaderSection | undefined,
+  { extensions }: Pick<Conversation, 'extensions'>,
+): AsyncIterable<Buffer> {
+  if (content.shape.eightBit && !extensions.eightBitMime)
+    return sevenBit(content, leaving ?? section)
+  return leaving ? withLeavingFields(content, section, leaving) : content.read()
 }
 
 function signed(message: Message, decision: Decision, now: Date): AsyncIterable<Buffer> {
   const { signer, ...signing } = signingOf(message, decision, now)
   const subject = subjectOf(decision)
-  return signMessage(message.content, message.section, signer, { ...signing, subject })
+  const section = treatedSection(message.section, decision.wish)
+  return signMessage(message.content, section, signer, { ...signing, subject })
 }
 
 function encrypted(message: Message, { decisions }: Group, now: Date): AsyncIterable<Buffer> {
   const [first] = decisions
   const { treatment } = first
   const sign = treatment.kind === 'encrypt' && treatment.sign
-  return envelopMessage(message.content, message.section, {
+  return envelopMessage(message.content, treatedSection(message.section, first.wish), {
     recipients: decisions.map(recipientKeyOf),
     content: choiceFor(first).content,
     sign: sign ? signingOf(message, first, now) : undefined,
@@ -217,7 +237,10 @@ function recipientKeyOf(decision: Decision): RecipientKey {
 }
 
 /** The message for a next hop without 8BITMIME (RFC 6152 §3): converted, or not sent at all. */
-async function* sevenBit({ content, section }: Message): AsyncGenerator<Buffer, void, undefined> {
+async function* sevenBit(
+  content: Content,
+  section: HeaderSection,
+): AsyncGenerator<Buffer, void, undefined> {
   const prepared = await prepare(content, section)
   if (prepared.kind === 'unsafe')
     throw new PosternError(

@@ -30,7 +30,13 @@ export function decide(facts: Facts, rules: Ruleset): Wish {
   const rule = rules.inOrder.find(candidate => candidate.matches(facts))
   if (rule === undefined) return rules.otherwise
   const keyword = rule.keyword(facts)
-  return keyword === undefined ? rule.wish : { ...rule.wish, removeFromSubject: keyword }
+  const fields = rule.triggerFields(facts)
+  if (keyword === undefined && fields.length === 0) return rule.wish
+  return {
+    ...rule.wish,
+    ...(keyword !== undefined && { removeFromSubject: keyword }),
+    ...(fields.length > 0 && { removeFields: fields }),
+  }
 }
 
 /**

@@ -17,6 +17,7 @@ import {
 import {
   type Degree,
   type EncryptionProfile,
+  type FieldPlace,
   INBOUND_BY_DEFAULT,
   type InboundWish,
   NO_RULE_NAME,
@@ -74,6 +75,8 @@ export interface Rule {
   readonly wish: Wish
   /** The word of the `subject` condition that the facts bear. */
   keyword(facts: Facts): string | undefined
+  /** The X- fields by which the `header` condition holds. */
+  triggerFields(facts: Facts): readonly FieldPlace[]
 }
 
 /** The facts of a recipient that are known when the envelope names it. */
@@ -117,13 +120,20 @@ function anyOf(specs: readonly RuleSpec[]): (recipient: KnownAtRcpt) => boolean 
 
 function compileRule({ name, when, wish }: RuleSpec): Rule {
   const wordOf = when.subject && rememberLast(compileWords(when.subject))
+  const fields = Object.entries(when.header ?? {}).map(entry => fieldTest(...entry))
+  const triggers = fields.filter(({ name }) => name.startsWith('x-'))
+  const triggersIn = rememberLast((header: Facts['header']) =>
+    triggers.flatMap(({ placesIn }) => placesIn(header)),
+  )
   const conditions = [...conditionsOf(when)]
+  for (const { placesIn } of fields) conditions.push(facts => placesIn(facts.header).length > 0)
   if (wordOf) conditions.push(facts => wordOf(facts.subject) !== undefined)
   return {
     name,
     matches: facts => conditions.every(holds => holds(facts)),
     wish: { rule: name, ...wish },
     keyword: facts => wordOf?.(facts.subject),
+    triggerFields: facts => triggersIn(facts.header),
   }
 }
 
@@ -137,8 +147,6 @@ function* conditionsOf(when: ConditionSpec): Generator<Condition> {
   if (when.class) yield facts => when.class!.some(name => facts.classes.has(name))
   if (client) yield clientCondition(client)
   if (sender) yield mailboxCondition<Facts>(sender, facts => facts.sender)
-  for (const [name, patterns] of Object.entries(when.header ?? {}))
-    yield fieldCondition(name.toLowerCase(), patterns)
 }
 
 function* recipientConditions({
@@ -188,12 +196,23 @@ function mailboxTest(pattern: string): TextTest {
   return test
 }
 
-function fieldCondition(name: string, patterns: readonly string[]): Condition {
+/** Finds the fields of a name that match one of the patterns. */
+interface FieldTest {
+  readonly name: string
+  placesIn(header: Facts['header']): readonly FieldPlace[]
+}
+
+function fieldTest(written: string, patterns: readonly string[]): FieldTest {
+  const name = written.toLowerCase()
   const tests = patterns.map(compileWildcard)
-  const holds = rememberLast((header: Facts['header']) =>
-    (header.get(name) ?? []).some(body => tests.some(test => test(body))),
-  )
-  return facts => holds(facts.header)
+  return {
+    name,
+    placesIn: rememberLast(header =>
+      (header.get(name) ?? []).flatMap((body, at) =>
+        tests.some(test => test(body)) ? [{ name, at }] : [],
+      ),
+    ),
+  }
 }
 
 const NO_RULE: Wish = {

@@ -65,6 +65,19 @@ export interface Wish {
    * passes byte for byte.
    */
   readonly removeFromSubject?: string
+  /**
+   * The X- fields that made the rule match. They are triggers too, and go where the word in the Subject
+   * goes. Fields of other names mean something to everybody, and stay.
+   */
+  readonly removeFields?: readonly FieldPlace[]
+}
+
+/** One field of a header section. */
+export interface FieldPlace {
+  /** In lower case. */
+  readonly name: string
+  /** Counted among the fields of this name, from the top, from 0. */
+  readonly at: number
 }
 
 /** How the search for a signing identity of the author ended. */

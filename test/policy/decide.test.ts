@@ -310,6 +310,25 @@ describe('decide', () => {
     expect(decide(facts({}), compileRules([rule('a', {})]))).not.toHaveProperty('removeFromSubject')
   })
 
+  test('X- fields that matched are to be removed, each by its place; no others', () => {
+    const when = { header: { 'X-Tag': ['*sign*'], 'X-ENCRYPT': ['*'], Sensitivity: ['private'] } }
+    const header = new Map([
+      ['x-tag', ['other', 'sign it', 'sign that']],
+      ['x-encrypt', ['yes']],
+      ['sensitivity', ['private']],
+    ])
+    const rules = compileRules([rule('tagged', when), rule('all', {})])
+    expect(decide(facts({ header }), rules).removeFields).toEqual([
+      { name: 'x-tag', at: 1 },
+      { name: 'x-tag', at: 2 },
+      { name: 'x-encrypt', at: 0 },
+    ])
+    expect(decide(facts({}), rules)).not.toHaveProperty('removeFields')
+    const plain = compileRules([rule('plain', { header: { Sensitivity: ['private'] } })])
+    expect(decide(facts({ header }), plain).rule).toBe('plain')
+    expect(decide(facts({ header }), plain)).not.toHaveProperty('removeFields')
+  })
+
   const specs: fc.Arbitrary<RuleSpec[]> = fc
     .array(
       fc.record({

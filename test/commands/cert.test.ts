@@ -236,6 +236,115 @@ describe('remove', () => {
   })
 })
 
+describe('the harvest', () => {
+  const address = 'bob@partner.test'
+
+  test('B45 what waits, and what it would replace; accepted; history; undone', async () => {
+    await harvest(bob)
+    const stranger = await issue({
+      ...{ commonName: 'Stranger', authority: true, notBefore: days(-9), notAfter: days(9) },
+    })
+    const next = await person(address, { notBefore: days(-1), issuer: stranger })
+    expect(await harvest(next, 1000)).toEqual({ kind: 'waiting' })
+
+    const { out, code } = await run('pending')
+    expect(out).toMatch(/^bob@partner\.test: CN=bob@partner\.test, serial/m)
+    expect(out).toContain(`  fingerprint  ${fingerprintOf(next)}`)
+    expect(out).toMatch(/^ {2}since {8}\d{4}-/m)
+    expect(out).toMatch(/^ {2}usable {7}from \d{4}-.* on$/m)
+    expect(out).toMatch(new RegExp(`^ {2}instead of {3}CN=bob.*${fingerprintOf(bob)}$`, 'm'))
+    expect(out).toMatch(/^ {2}note {9}another issuer/m)
+    expect(out).toMatch(/^1 certificate waits$/m)
+    expect(code).toBe(0)
+
+    const accepted = await run('accept', 'Bob@partner.test')
+    expect(accepted.out).toMatch(
+      /^accepted for Bob@partner\.test: CN=bob.* may be used from now on$/,
+    )
+    expect(accepted.code).toBe(0)
+    expect((await run('pending')).out).toBe('0 certificates wait')
+
+    const told = await run('history', address)
+    const [stored, waited, approved] = told.out.split('\n')
+    expect(stored).toMatch(/Z {2}came, and was used at once: CN=bob/)
+    expect(waited).toMatch(/Z {2}came with another key, and waited: CN=bob/)
+    expect(approved).toMatch(/Z {2}accepted: CN=bob/)
+    expect(told.out.match(/^ {2}now {10}in use$/gm)).toHaveLength(2)
+
+    const back = await run('undo', address)
+    expect(back.out).toMatch(/^undone: .*Z {2}accepted: CN=bob/)
+    expect(back.out).toMatch(/^ {2}now {10}waits for approval$/m)
+    await run('undo', address)
+    expect((await run('history', address)).out).toMatch(/^ {2}now {10}taken out \d{4}-/m)
+    expect((await run('list')).out).toContain(fingerprintOf(bob))
+    await run('undo', address)
+    expect(await run('undo', address)).toMatchObject({
+      code: 1,
+      err: 'nothing to undo for bob@partner.test',
+    })
+  })
+
+  test('for programs', async () => {
+    await harvest(bob)
+    const next = await person(address, { notBefore: days(-1) })
+    await harvest(next, 1000)
+    expect(JSON.parse((await run('pending', '--json')).out)).toEqual([
+      expect.objectContaining({
+        address,
+        fingerprint: fingerprintOf(next),
+        inUse: expect.objectContaining({ fingerprint: fingerprintOf(bob) }),
+        newIssuer: false,
+        usableFrom: expect.stringMatching(/^\d{4}-/),
+      }),
+    ])
+    const accepted = await run('accept', address, fingerprintOf(next).toUpperCase(), '--json')
+    expect(JSON.parse(accepted.out)).toMatchObject({ accepted: { addresses: [address] } })
+    const undone = JSON.parse((await run('undo', address, '--json')).out)
+    expect(undone).toMatchObject({
+      undone: { event: 'approved', fingerprint: fingerprintOf(next) },
+    })
+    const { history, certificates } = JSON.parse((await run('history', address, '--json')).out)
+    expect(history.map((it: { event: string }) => it.event)).toEqual([
+      ...['stored', 'waiting', 'approved', 'undone'],
+    ])
+    expect(certificates).toContainEqual(
+      expect.objectContaining({ fingerprint: fingerprintOf(bob), state: 'in use' }),
+    )
+  })
+
+  test('where several wait, or none, one has to be named', async () => {
+    await harvest(bob)
+    const two = [await person(address), await person(address)]
+    for (const [at, one] of two.entries()) await harvest(one, 1000 * (at + 1))
+    expect(await run('accept', address)).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/^2 certificates wait: name the one/),
+    })
+    expect((await run('accept', address, fingerprintOf(two[1]!))).code).toBe(0)
+    expect(await run('accept', address, fingerprintOf(two[1]!))).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('is in use already'),
+    })
+    expect((await run('accept', address)).out).toContain('accepted')
+    expect(await run('accept', address)).toMatchObject({
+      code: 1,
+      err: 'nothing waits for bob@partner.test',
+    })
+    expect(await run('accept', address, fingerprintOf(old))).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('was harvested from bob@partner.test'),
+    })
+  })
+
+  test('where nothing was ever harvested, nothing is made by asking', async () => {
+    expect(await run('pending')).toMatchObject({ code: 0, out: '0 certificates wait' })
+    for (const verb of ['accept', 'history', 'undo'])
+      expect(await run(verb, address)).toMatchObject({ code: 1, out: '' })
+    expect(JSON.parse((await run('pending', '--json')).out)).toEqual([])
+    expect(await names('state')).toEqual([])
+  })
+})
+
 describe('arguments', () => {
   test.each([
     [[]],
@@ -249,6 +358,13 @@ describe('arguments', () => {
     [['import']],
     [['remove']],
     [['remove', 'abcdef']],
+    [['pending', 'x']],
+    [['accept']],
+    [['accept', 'not an address']],
+    [['accept', 'a@b.test', 'abcdef']],
+    [['accept', 'a@b.test', 'abcdef', 'x']],
+    [['history']],
+    [['undo', 'a@b.test', 'c@d.test']],
   ])('%j: usage', async args => {
     const { code, err } = await run(...args)
     expect(err).toMatch(/^postern cert: \S.*\n\nusage: postern cert why ADDRESS/)
@@ -314,13 +430,14 @@ async function configure(sources: readonly string[]): Promise<string> {
   return file
 }
 
-async function harvest({ der }: Issued) {
+/** @param laterMs Signed so much later than now. */
+async function harvest({ der }: Issued, laterMs = 0) {
   const store = openSqliteStore(join(place, 'state', 'certificates.sqlite'))
   const harvested = openHarvested({ store, ownDomains: new Set(['example.test']) })
   const certificate = parseCertificate(Buffer.from(der))
   const mailbox = box(certificate.addresses[0]!)
   try {
-    return await harvested.offer({ mailbox, certificate, signedAt: new Date() })
+    return await harvested.offer({ mailbox, certificate, signedAt: new Date(Date.now() + laterMs) })
   } finally {
     harvested.close?.()
   }

@@ -10,9 +10,10 @@ import { join } from 'node:path'
 import { createDirectory, type Directory } from '../certstore/directory.ts'
 import type { Fetch } from '../certstore/fetch.ts'
 import { type IdentityFault, loadIdentities } from '../certstore/identities.ts'
+import type { Pin } from '../certstore/pins.ts'
 import { resolversFor } from '../certstore/sources.ts'
 import { openSqliteStore } from '../certstore/store.ts'
-import { readTrust } from '../certstore/trust.ts'
+import { readTrust, readTrustFiles } from '../certstore/trust.ts'
 import type { Config, Credentials, NextHopConfig, TlsConfig } from '../config/config.ts'
 import { createGateway } from '../gateway/gateway.ts'
 import { type Log, visible } from '../log.ts'
@@ -84,12 +85,30 @@ export async function directoryOf(
   fetch?: Fetch,
 ): Promise<{ directory: Directory; faults: readonly string[] }> {
   const { trust, faults } = await readTrust(config.trust.anchors, config.trust.revocation, fetch)
+  const { devices, cache } = config.directory
+  const pins = await pinsOf(config)
   const { inOrder } = resolversFor(config.certificates, {
     store: () => openSqliteStore(certificateStoreFile(config)),
     ownDomains: new Set(config.domains),
+    cache,
     ...(log && { log }),
   })
-  return { directory: createDirectory(inOrder, trust, () => new Date()), faults }
+  const choosing = { devices, pins: pins.map(({ pin }) => pin) }
+  return {
+    directory: createDirectory(inOrder, trust, () => new Date(), choosing),
+    faults: [...faults, ...pins.flatMap(one => one.faults)],
+  }
+}
+
+/** Pins, and the authorities that they name. */
+function pinsOf({ directory: { pins } }: Config) {
+  return Promise.all(
+    pins.map(async (pin): Promise<{ pin: Pin; faults: readonly string[] }> => {
+      if ('fingerprint' in pin) return { pin, faults: [] }
+      const { anchors: authorities, faults } = await readTrustFiles([pin.issuer])
+      return { pin: { address: pin.address, authorities }, faults }
+    }),
+  )
 }
 
 /** Where harvested certificates are kept. */

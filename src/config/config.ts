@@ -7,8 +7,10 @@
  */
 import type { RuleSpec } from '../policy/rule.ts'
 import type { CertificateSourceConfig } from './certificate-sources.ts'
+import type { DirectoryConfig } from './directory-options.ts'
 
 export type { CertificateSourceConfig } from './certificate-sources.ts'
+export type { DirectoryConfig } from './directory-options.ts'
 
 /** All settings. Paths are absolute, sizes in octets, times in milliseconds, domains lower-case A-labels. */
 export interface Config {
@@ -27,6 +29,8 @@ export interface Config {
   readonly identities: readonly IdentityConfig[]
   /** Other people's, asked in this order. */
   readonly certificates: readonly CertificateSourceConfig[]
+  /** How certificates are chosen and remembered. */
+  readonly directory: DirectoryConfig
   readonly trust: TrustConfig
   readonly rules: readonly RuleSpec[]
   readonly stamp: StampConfig

@@ -54,6 +54,9 @@ export class ConfigFiles {
     for (const { what, value, path } of filesOfSources(config.certificates ?? []))
       await this.#checkSource(what, value, path)
     await this.#checkStampKey(config.stamp?.key)
+    for (const [index, pin] of (config.directory?.pins ?? []).entries())
+      if (pin && 'issuer' in pin)
+        await this.#checkAuthorities(pin.issuer, ['directory', 'pins', index, 'issuer'])
     await this.#checkState(config.state)
     if (config.tls) await this.#checkTls(config.tls, now)
   }

@@ -20,6 +20,7 @@ import type {
   TrustConfig,
 } from './config.ts'
 import { crossCheck, findingsIn } from './cross-check.ts'
+import { directoryConfigOf } from './directory-options.ts'
 import { type ConfigDocument, type Environment, readDocument } from './document.ts'
 import { ConfigFaults, type ConfigPath, type Fault } from './fault.ts'
 import { ConfigFiles } from './files.ts'
@@ -91,6 +92,7 @@ async function assemble(parsed: ParsedConfig, files: ConfigFiles): Promise<Confi
     nextHop: await nextHopsOf(parsed, files),
     identities: await identitiesOf(parsed, files),
     certificates: await certificateSourcesOf(parsed.certificates, files),
+    directory: directoryConfigOf(parsed.directory, path => files.absolute(path)),
     trust: trustOf(parsed, files),
     rules: parsed.rules.map(ruleOf),
     stamp: await stampOf(parsed, files),

@@ -10,6 +10,7 @@ import { availableParallelism } from 'node:os'
 import * as z from 'zod'
 import { MESSAGE_CLASSES } from '../policy/facts.ts'
 import { certificateSource } from './certificate-sources.ts'
+import { directory } from './directory-options.ts'
 import {
   address,
   count,
@@ -272,6 +273,7 @@ export const configSchema = z.strictObject({
     .array(certificateSource)
     .prefault([])
     .meta({ description: "other people's certificates, asked in this order" }),
+  directory: directory.prefault({}),
   trust: trust.optional(),
   rules: z
     .array(rule)

@@ -113,6 +113,18 @@ export function identityAddress(description: string): z.ZodType<string, string> 
   )
 }
 
+/** SHA-256 of a certificate: hexadecimal, small letters, whatever stands between the octets. */
+export function fingerprint(description: string): z.ZodType<string, string> {
+  return read(
+    given => {
+      const digits = given.replaceAll(':', '').toLowerCase()
+      return /^[\da-f]{64}$/.test(digits) ? digits : undefined
+    },
+    'is no SHA-256 of 64 hexadecimal digits',
+    description,
+  )
+}
+
 /** A server of a directory: scheme, host and port, and nothing else. */
 export function ldapUrl(description: string): z.ZodType<string, string> {
   return read(

@@ -72,6 +72,16 @@ describe('defaults', () => {
       },
       identities: [],
       certificates: [],
+      directory: {
+        devices: 'newest',
+        pins: [],
+        cache: {
+          positiveMs: 600_000,
+          negativeMs: 600_000,
+          staleMs: 86_400_000,
+          mailboxes: 100_000,
+        },
+      },
       trust: { anchors: [], revocation: 'off' },
       rules: [],
       stamp: { key: undefined, subject: undefined },
@@ -260,7 +270,7 @@ describe('tags of the subject', () => {
   })
 
   test.each(['a\u200bb', 'a\u202eb', 'a\u00a0b', 'a\tb'])(
-    'B66 %j in one cannot be seen, and is refused',
+    'B65 %j in one cannot be seen, and is refused',
     async text => {
       const { faults } = await told(tagged(`{ pass: ${JSON.stringify(`[${text}]`)} }`))
       expect(faults).toEqual([expect.stringContaining('is no tag')])

@@ -25,6 +25,7 @@ import {
   tlv,
 } from '../asn1/der-writer.ts'
 import type { Signer } from '../key.ts'
+import { type KeyTransport, keyManagement } from '../key-management.ts'
 import type { Certificate } from '../x509/certificate.ts'
 import * as OID from './oids.ts'
 
@@ -112,7 +113,7 @@ function prepareFrame(signer: Signer): Frame {
     ]),
     attributes: [
       attribute(OID.CONTENT_TYPE, oid(OID.DATA)),
-      attribute(OID.SMIME_CAPABILITIES, CAPABILITIES),
+      attribute(OID.SMIME_CAPABILITIES, capabilities(encryptionCertificate ?? certificate)),
       attribute(OID.SIGNING_CERTIFICATE_V2, signingCertificate(certificate)),
       ...encryptionKeyPreference(encryptionCertificate ?? certificate),
     ],
@@ -197,17 +198,23 @@ function mayEncryptTo({ keyUsage, publicKey }: Certificate): boolean {
  * A sender takes the first that it knows, so the authenticated ciphers stand in front, and CBC
  * stays for the many that know nothing else. Parameters are absent (RFC 3565 §4.1).
  */
-const CAPABILITIES = sequence(
-  ...[
-    OID.AES_256_GCM,
-    OID.AES_192_GCM,
-    OID.AES_128_GCM,
-    OID.AES_256_CBC,
-    OID.AES_192_CBC,
-    OID.AES_128_CBC,
-  ].map(capability => sequence(oid(capability))),
-)
+function capabilities(certificate: Certificate): Buffer {
+  const isRsa = certificate.publicKey.asymmetricKeyType === 'rsa'
+  // Behind the ciphers, which are what older readers look for.
+  const transport = isRsa && mayEncryptTo(certificate) ? [RSAES_OAEP_SHA_256] : []
+  return sequence(...CIPHERS.map(cipher => sequence(oid(cipher))), ...transport)
+}
 
+const CIPHERS = [
+  OID.AES_256_GCM,
+  OID.AES_192_GCM,
+  OID.AES_128_GCM,
+  OID.AES_256_CBC,
+  OID.AES_192_CBC,
+  OID.AES_128_CBC,
+]
+/** RSAES-OAEP, its mask by SHA-256 too (RFC 4055 §4.1): what those who know it need not guess. */
+const RSAES_OAEP_SHA_256 = (keyManagement('rsa-oaep-sha-256') as KeyTransport).identifier
 const SIGNED_DATA = oid(OID.SIGNED_DATA)
 const MESSAGE_DIGEST = oid(OID.MESSAGE_DIGEST)
 const SIGNING_TIME = oid(OID.SIGNING_TIME)

@@ -17,7 +17,10 @@ import {
 import * as OID from '../../../src/crypto/cms/oids.ts'
 import { readSignedData } from '../../../src/crypto/cms/read-signed-data.ts'
 import { signDetached, signedContent } from '../../../src/crypto/cms/signed-data.ts'
+import { DECRYPTION_CIPHERS } from '../../../src/crypto/content-encryption.ts'
 import type { Signer } from '../../../src/crypto/key.ts'
+import { readCapabilities } from '../../../src/crypto/smime/capabilities.ts'
+import { encryptionFor } from '../../../src/crypto/smime/encryption-choice.ts'
 import { PosternError } from '../../../src/errors.ts'
 import { makeKey, makePki, type Pki } from '../make-certificate.ts'
 import { ALLOWED, outcomeOf } from '../outcome.ts'
@@ -36,6 +39,12 @@ beforeAll(async () => {
   signer = await pki.signer('alice', 'P-256')
   der = await signDetached(signer, DIGEST, TIME)
 })
+
+async function capabilitiesOf(who: Signer) {
+  const octets = await signDetached(who, DIGEST, TIME)
+  const { values } = readSignedData(octets).signers[0]!.signedAttributes!
+  return [...readCapabilities(values.get(OID.SMIME_CAPABILITIES)![0]!)]
+}
 
 describe('what is signed', () => {
   test('says who, what and when', () => {
@@ -95,6 +104,25 @@ describe('what is signed', () => {
     )!
     const aes = [46, 26, 6, 42, 22, 2].map(arc => `300b0609608648016503040 1${hexOctet(arc)}`)
     expect(value!.toString('hex')).toBe(`304e${aes.join('').replaceAll(' ', '')}`)
+  })
+
+  test('RFC 8551 §2.5.2: who is encrypted to by RSA tells of OAEP too, behind the ciphers', async () => {
+    const rsa = await pki.signer('rsa', 'RSA')
+    const told = await capabilitiesOf(rsa)
+    const [oaep] = told.splice(6)
+    expect(told).toEqual(await capabilitiesOf(signer))
+    expect(sequence(oid(oaep!.oid), oaep!.parameters!).toString('hex')).toBe(
+      '303c06092a864886f70d010107302fa00f300d06096086480165030402010500a11c301a06092a864886f70d010108300d06096086480165030402010500',
+    )
+    const elsewhere = { ...rsa, encryptionCertificate: signer.certificate }
+    expect(await capabilitiesOf(elsewhere)).toEqual(told)
+    const back = encryptionFor(rsa.certificate, 'compatible', await capabilitiesOf(rsa))
+    expect([back.content.name, back.management.name]).toEqual(['aes-256-gcm', 'rsa-oaep-sha-256'])
+  })
+
+  test('RFC 8551 §2.5.2: nothing is advertised that is not read', async () => {
+    const readable = new Set(DECRYPTION_CIPHERS.map(cipher => cipher.oid))
+    for (const cipher of await capabilitiesOf(signer)) expect(readable).toContain(cipher.oid)
   })
 
   test('RFC 8551 §2.5.3: the key preference names the certificate to encrypt to', async () => {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { requireSoundKey } from '../crypto/algorithms.ts'
+import { weaknessOf } from '../crypto/algorithms.ts'
 import { requireEncryptionKey } from '../crypto/key-management.ts'
 import type { Certificate } from '../crypto/x509/certificate.ts'
 import type { KeyUsage } from '../crypto/x509/extensions.ts'
@@ -126,7 +126,7 @@ export async function validateForVerification(
   time: Date,
   budget?: PathBudget,
 ): Promise<Standing> {
-  const fault = keyFault(certificate, requireSoundKey)
+  const fault = keyFault(certificate, requireStrongKey)
   if (fault !== undefined) return { kind: 'invalid', reason: 'key-refused', detail: fault }
   const result = await pathOf(certificate, trust, { beside, time, budget, keyUsage: SIGNING })
   switch (result.kind) {
@@ -210,6 +210,13 @@ function believed(certificate: Certificate, note?: string): Belief {
   return note === undefined
     ? { kind: 'valid', certificate: valid }
     : { kind: 'valid', certificate: valid, note }
+}
+
+/** What may be read, weak keys aside: whom nobody can be sure of, nobody vouches for. */
+function requireStrongKey(publicKey: Certificate['publicKey']): void {
+  const weakness = weaknessOf(publicKey)
+  if (weakness !== undefined)
+    throw new PosternError('ERR_KEY_SIZE', 'permanent', `key is too weak: ${weakness}`)
 }
 
 /** Why the key may not be used, whoever vouches for it. */

@@ -104,6 +104,11 @@ describe('validation for verification', () => {
       })
   })
 
+  test('a key on a curve of RFC 5639, as the German energy market has it', async () => {
+    const key = generateKeyPairSync('ec', { namedCurve: 'brainpoolP256r1' })
+    expect(await judge(await signer({ key, keyUsage: [] }))).toMatchObject({ kind: 'good' })
+  })
+
   test('while not all anchors could be read, nobody is a stranger for certain', async () => {
     const stranger = await signer({ issuer: await authority('Somebody') })
     const standing = await judge(stranger, [], { ...trust, isIncomplete: true })

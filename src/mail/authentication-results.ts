@@ -57,6 +57,7 @@ function readHead(field: HeaderField): Head | undefined {
   // Encoded words are no part of the grammar, and octets without a charset no letters.
   if (head.includes('=?') || UNSEEN.test(head)) return undefined
   if (BEYOND_ASCII.test(head) && !isUtf8(field.octets)) return undefined
+  if (NO_NAME.test(id.value)) return undefined
   return { authservId: id.value, comments: head.replace(id.written, '') }
 }
 
@@ -88,10 +89,10 @@ function readValue(
   return { value: (quoted ?? token)!, written, end: VALUE.lastIndex }
 }
 
-/** A name of a server without its case, its trailing dots, and the way its labels are written. */
+/** A name of a server without its case, what is around it, and the way its labels are written. */
 function serverSkeleton(name: string): string {
   const readable = A_LABEL.test(name) && name.length <= MAX_DOMAIN ? domainToUnicode(name) : name
-  return skeleton(readable || name).replace(DOTS_AROUND, '')
+  return skeleton(readable || name).replace(AROUND, '')
 }
 
 /** A reader who does not know of folding would see a field in a line of this one. */
@@ -112,4 +113,6 @@ const UNSEEN = /[\0-\x08\x0a-\x1f\x7f-\x9f]|\p{Default_Ignorable_Code_Point}|\p{
 const BEYOND_ASCII = /[^\0-\x7f]/
 const A_LABEL = /xn--/i
 const MAX_DOMAIN = 255
-const DOTS_AROUND = /^\.+|\.+$/g
+/** Beyond ASCII, a name of a server is made of letters. */
+const NO_NAME = /[^\0-\x7f\p{L}\p{M}\p{N}]/u
+const AROUND = /^[^\p{L}\p{N}]+|[^\p{L}\p{N}]+$/gu

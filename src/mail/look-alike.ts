@@ -27,7 +27,8 @@ export function skeleton(text: string): string {
 
 /** Without what nobody sees: controls, zero-width and bidirectional characters, marks, fillers. */
 function visibleLetters(text: string): string {
-  const letters = text.normalize('NFKD').replace(UNSEEN, '')
+  // Marks go first: to put many of them into their order costs the square of their number.
+  const letters = text.replace(UNSEEN, '').normalize('NFKD').replace(UNSEEN, '')
   let seen = ''
   for (const letter of letters) seen += LETTERS.get(letter) ?? letter
   // A capital looks like something else than its small letter, so that either may have a row.

@@ -173,6 +173,8 @@ export function wrapKey(keyEncryptionKey: Uint8Array, contentKey: Uint8Array): B
 
 /** Unwraps a content key (RFC 3394 §2.2.2). Throws where it was not wrapped with this key. */
 export function unwrapKey(keyEncryptionKey: Uint8Array, wrappedKey: Uint8Array): Buffer {
+  // OpenSSL takes no octets at all for a wrapped key of no octets, without looking.
+  if (wrappedKey.length < MINIMUM_WRAPPED_OCTETS) throw new RangeError('wrapped key is too short')
   const name = `id-aes${keyEncryptionKey.length * 8}-wrap`
   const decipher = createDecipheriv(name, keyEncryptionKey, WRAP_IV)
   return Buffer.concat([decipher.update(wrappedKey), decipher.final()])
@@ -246,6 +248,8 @@ function hex(...octets: string[]): Buffer {
 
 const { RSA_NO_PADDING, RSA_PKCS1_OAEP_PADDING, RSA_PKCS1_PADDING } = constants
 const NOTHING = Buffer.alloc(0)
+/** RFC 3394 §2: two blocks of a key, and one of its check. */
+const MINIMUM_WRAPPED_OCTETS = 24
 /** RFC 3394 §2.2.3.1. */
 const WRAP_IV = Buffer.alloc(8, 0xa6)
 const RSAES_OAEP = '06092a864886f70d010107'

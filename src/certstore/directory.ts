@@ -178,7 +178,8 @@ class SearchedDirectory implements Directory {
 
   async #validate({ found, pins, now: time }: Question): Promise<Verdict> {
     const { certificate, beside: own = NO_AUTHORITIES } = found
-    const beside = [...own, ...this.#beside.above(certificate)]
+    const named = pins.flatMap(({ authorities }) => authorities ?? NO_AUTHORITIES)
+    const beside = [...own, ...this.#beside.above(certificate), ...named]
     const belief = await validateForEncryption(certificate, this.#trust, beside, time)
     if (belief.kind !== 'valid') return belief
     const { note } = belief

@@ -18,13 +18,14 @@ import type { Certificate } from '../crypto/x509/certificate.ts'
 import { PosternError } from '../errors.ts'
 import { type Decision, decideAll, type Message } from '../gateway/decision.ts'
 import { directionOf } from '../gateway/gateway.ts'
-import { choiceFor, nextHopOf } from '../gateway/shipping.ts'
+import { authorKeysOf, choiceFor, nextHopOf } from '../gateway/shipping.ts'
 import { visible } from '../log.ts'
 import { type Mailbox, parseMailbox } from '../mail/address.ts'
 import { contentOf } from '../mail/content.ts'
 import { readHeaderSection } from '../mail/header-section.ts'
 import { prepare } from '../mail/seven-bit.ts'
 import { explainTreatment } from '../policy/decide.ts'
+import { explainInbound, inboundAction, inboundChanges } from '../policy/inbound.ts'
 import { compileRules } from '../policy/rule.ts'
 
 import { directoryOf } from './assembly.ts'
@@ -82,6 +83,10 @@ interface Account {
   readonly certificate?: Signing | undefined
   /** The recipient's, where it is encrypted to. */
   readonly encryption?: Encryption | undefined
+  /** Where a rule wishes a copy for the author: what it is encrypted to, or why there is none. */
+  readonly copy?: readonly string[] | undefined
+  /** What is wished for an inbound message, whatever will be found in it; a sentence each. */
+  readonly inbound?: readonly string[] | undefined
   /** What happened to a source of certificates that did not answer. */
   readonly silence?: string | undefined
   /** Every certificate of the recipient that was looked at. */
@@ -106,6 +111,9 @@ interface Encryption {
   readonly fingerprint: string
   readonly notAfter: string
   readonly algorithms: string
+  /** The recipient's other devices. */
+  readonly others: readonly string[]
+  readonly pinned: string | undefined
 }
 
 async function explainAll(
@@ -120,7 +128,7 @@ async function explainAll(
     return { forwardPath, direction: directionOf(forwardPath, domains) }
   })
   const { directory } = await directoryOf(config)
-  const parts = { rules: compileRules(config.rules), identities, directory }
+  const parts = { rules: compileRules(config.rules), identities, directory, domains }
   const now = new Date()
   const signal = AbortSignal.timeout(SEARCH_MS)
   try {
@@ -135,7 +143,12 @@ async function explainAll(
 
 function account(decision: Decision, certificate: Signing | undefined): Account {
   const { facts, wish, findings, treatment, direction } = decision
-  const { action, reason, change } = explainTreatment(wish, facts.classes, findings, treatment)
+  const outbound = explainTreatment(wish, facts.classes, findings, treatment)
+  // Rules may sign and encrypt inbound mail too; what passes is looked at on its way in.
+  const isLookedAt = direction === 'inbound' && treatment.kind === 'relay'
+  const { action, reason, change } = isLookedAt
+    ? { ...outbound, action: inboundAction(wish), change: [...inboundChanges(wish)] }
+    : outbound
   return {
     recipient: facts.recipient,
     direction,
@@ -148,6 +161,8 @@ function account(decision: Decision, certificate: Signing | undefined): Account 
     reason,
     certificate,
     encryption: encryption(decision),
+    copy: copyForAuthor(decision),
+    inbound: direction === 'inbound' ? explainInbound(wish) : undefined,
     silence: decision.found?.kind === 'unknown' ? decision.found.silence : undefined,
     considered: decision.found?.considered.map(considered) ?? [],
     change,
@@ -186,7 +201,21 @@ function encryption(decision: Decision): Encryption | undefined {
     fingerprint: found.certificate.fingerprint,
     notAfter: found.certificate.notAfter.toISOString(),
     algorithms: `${content.name}, ${management.name}`,
+    others: (found.others ?? []).map(label),
+    pinned: found.pinned,
   }
+}
+
+function copyForAuthor(decision: Decision): readonly string[] | undefined {
+  const { copy } = decision
+  if (copy === undefined) return undefined
+  if (copy.kind === 'none') return [`none: ${copy.reason}`]
+  const keys = authorKeysOf(decision)
+  if (keys.length === 0) return [NO_COPY_BESIDE]
+  return keys.map(
+    ({ certificate, management }) =>
+      `${label(certificate)} from ${copy.source}, ${management.name}`,
+  )
 }
 
 /** A certificate that was looked at, and what was thought of it. */
@@ -218,7 +247,11 @@ function inWords(account: Account): string {
     ['encrypted to', encryption?.certificate],
     ['  from', encryption && `${encryption.source} (by ${encryption.via})`],
     ['  algorithms', encryption?.algorithms],
+    ['  pinned', encryption?.pinned],
+    ...(encryption?.others ?? []).map((text): [string, string] => ['  also to', text]),
     ['  until', encryption?.notAfter],
+    ...(account.copy ?? []).map((text): [string, string] => ['author copy', text]),
+    ...(account.inbound ?? []).map((text): [string, string] => ['inbound', text]),
     ...account.considered.map((text): [string, string] => ['considered', text]),
     ...account.change.map((text): [string, string] => ['otherwise', text]),
   ]
@@ -265,6 +298,8 @@ function isUsageError(error: unknown): error is Error {
   return error instanceof Usage || (typeof code === 'string' && code.startsWith('ERR_PARSE_ARGS'))
 }
 
+const NO_COPY_BESIDE =
+  'none: by its key the message would be weaker, or harder to read, for its recipients; profile: modern has room for it'
 /** How long sources of certificates are waited for. */
 const SEARCH_MS = 30_000
 

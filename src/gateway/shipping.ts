@@ -21,6 +21,7 @@ import { prepare } from '../mail/seven-bit.ts'
 import { subjectField, withoutWord } from '../mail/subject.ts'
 import type { RefusalCause, Wish } from '../policy/treatment.ts'
 import type { Conversation } from '../smtp/conversation.ts'
+import { copyKeys } from './author-copy.ts'
 import type { Decision, Message } from './decision.ts'
 import { routedSection, treatedSection, withLeavingFields } from './leaving-fields.ts'
 
@@ -89,9 +90,10 @@ function octetsDependOn(
       return [treatment.kind, treatment.signature, ...triggersOf(wish)]
     case 'encrypt': {
       const { sign, signature } = treatment
-      const strength = strengthKey(choiceFor(decision))
+      const strength = strengthOf(decision)
       const alone = isVisible(forwardPath.mailbox) ? undefined : forwardPath.mailbox.toString()
-      return [treatment.kind, sign, sign && signature, ...triggersOf(wish), strength, alone]
+      const shared = [sign, sign && signature, strength, wish.encryptToAuthor]
+      return [treatment.kind, ...shared, ...triggersOf(wish), alone]
     }
     case 'route':
       return [treatment.kind, treatment.cause, wish.rule]
@@ -202,7 +204,7 @@ function encrypted(message: Message, { decisions }: Group, now: Date): AsyncIter
   const { treatment } = first
   const sign = treatment.kind === 'encrypt' && treatment.sign
   return envelopMessage(message.content, treatedSection(message.section, first.wish), {
-    recipients: decisions.map(recipientKeyOf),
+    recipients: [...decisions.flatMap(recipientKeysOf), ...authorKeysOf(first)],
     content: choiceFor(first).content,
     sign: sign ? signingOf(message, first, now) : undefined,
     subject: subjectOf(first),
@@ -231,9 +233,32 @@ export function choiceFor(decision: Decision): EncryptionChoice {
   return encryptionFor(certificateOf(decision), decision.wish.profile)
 }
 
-function recipientKeyOf(decision: Decision): RecipientKey {
-  const { management, keyIdentification } = choiceFor(decision)
-  return { certificate: certificateOf(decision), management, keyIdentification }
+/** Of a copy for the author, as far as recipients of this strength can have one beside them. */
+export function authorKeysOf(decision: Decision): readonly RecipientKey[] {
+  const { copy, wish } = decision
+  return copy ? copyKeys(copy, choiceFor(decision), wish.profile) : []
+}
+
+/** Of each device of the recipient; the content is as its newest one wants it. */
+function recipientKeysOf(decision: Decision): RecipientKey[] {
+  return devicesOf(decision).map(certificate => {
+    const { management, keyIdentification } = encryptionFor(certificate, decision.wish.profile)
+    return { certificate, management, keyIdentification }
+  })
+}
+
+function devicesOf(decision: Decision): readonly ValidCertificate<'encrypt'>[] {
+  const { found } = decision
+  const others = found?.kind === 'valid' ? (found.others ?? []) : []
+  return [certificateOf(decision), ...others]
+}
+
+/** Those of all devices: what one of them makes of a message, it makes of no one else's. */
+function strengthOf(decision: Decision): string {
+  const choices = recipientKeysOf(decision).map(({ management }) =>
+    strengthKey({ ...choiceFor(decision), management }),
+  )
+  return [...new Set(choices)].toSorted().join()
 }
 
 /** The message for a next hop without 8BITMIME (RFC 6152 §3): converted, or not sent at all. */

@@ -164,6 +164,44 @@ describe('choosing', () => {
   })
 })
 
+describe('what the configuration says of choosing', () => {
+  test('B49 a pin, and what does not meet it, in the words of cert why', async () => {
+    const [older, newer] = [await ann({ notBefore: days(-60) }), await ann({ notBefore: days(-5) })]
+    const pin = (fingerprint: string) =>
+      `{ pins: [{ address: "@partner.test", fingerprint: "${fingerprint}" }] }`
+    const files = [older, newer]
+    const met = await ask({ files, directory: pin(fingerprintOf(older)) })
+    expect(met.words).toContain(`fingerprint  ${fingerprintOf(older)}`)
+    expect(met.words).toMatch(/^ {2}pinned {7}@partner\.test is pinned to certificate /m)
+    expect(met.words).toMatch(/^ {2}not chosen .*, and this is another$/m)
+    expect(met.code).toBe(0)
+    const unmet = await ask({ files, directory: pin('00'.repeat(32)) })
+    expect(unmet.words).toMatch(/no certificate; @partner\.test is pinned to certificate 0000/)
+    expect(unmet.words).toMatch(/^ {2}otherwise .*waits meanwhile$/m)
+    expect(unmet.code).toBe(1)
+  })
+
+  test('B49 an authority that is pinned, read from its file', async () => {
+    const other = await issue({
+      ...{ commonName: 'Other', authority: true, issuer: root },
+      ...{ notBefore: days(-100), notAfter: days(100) },
+    })
+    folder.write('pinned.pem', certificatePem(other.der))
+    const files = [await ann({ issuer: other, notBefore: days(-60) }), await ann({})]
+    const directory = '{ pins: [{ address: "@partner.test", issuer: pinned.pem }] }'
+    const { words } = await ask({ files, directory })
+    expect(words).toContain(`fingerprint  ${fingerprintOf(files[0]!)}`)
+    expect(words).toContain('is pinned to what CN=Other stands above')
+  })
+
+  test('all devices', async () => {
+    const files = [await ann({ notBefore: days(-60) }), await ann({ notBefore: days(-5) })]
+    const { words } = await ask({ files, directory: '{ devices: all }' })
+    expect(words.match(/^ {2}also to /gm)).toHaveLength(1)
+    expect(words).not.toContain('not chosen')
+  })
+})
+
 describe('revocation', () => {
   test('B44 by a list that lies beside the anchors', async () => {
     const [revoked, good] = [await ann({ notBefore: days(-1) }), await ann({})]
@@ -293,6 +331,8 @@ interface Plan {
   readonly files: readonly WithDer[]
   /** In a second source. */
   readonly more?: readonly WithDer[]
+  /** `directory:` of the configuration, for the verb alone. */
+  readonly directory?: string
   /** In a source for the whole domain, asked first. */
   readonly domain?: readonly WithDer[]
   readonly lists?: readonly Buffer[]
@@ -301,7 +341,7 @@ interface Plan {
 
 /** Asks for Ann: the directory itself, and the verb. */
 async function ask(plan: Plan): Promise<{ search: Search; words: string; code: number }> {
-  const { files, more, domain, lists = [], revocation = 'off' } = plan
+  const { files, more, domain, lists = [], revocation = 'off', directory = '{}' } = plan
   const trusted = await put('trust', [root])
   for (const [at, der] of lists.entries()) await writeFile(join(trusted, `${at}.crl`), der)
   const own = await put('files', files)
@@ -312,10 +352,10 @@ async function ask(plan: Plan): Promise<{ search: Search; words: string; code: n
     ...(whole ? [openDomain({ domain: 'partner.test', files: whole })] : []),
     ...[own, ...(other ? [other] : [])].map(path => openFiles({ files: path })),
   ]
-  const directory = createDirectory(sources, trust, () => new Date())
-  onTestFinished(() => directory.close())
-  const search = await directory.search(box(ANN), NEVER)
-  return { search, ...(await why({ trusted, own, other, whole, revocation })) }
+  const asked = createDirectory(sources, trust, () => new Date())
+  onTestFinished(() => asked.close())
+  const search = await asked.search(box(ANN), NEVER)
+  return { search, ...(await why({ trusted, own, other, whole, revocation, directory })) }
 }
 
 interface Places {
@@ -324,9 +364,10 @@ interface Places {
   readonly other: string | undefined
   readonly whole: string | undefined
   readonly revocation: string
+  readonly directory: string
 }
 
-async function why({ trusted, own, other, whole, revocation }: Places) {
+async function why({ trusted, own, other, whole, revocation, directory }: Places) {
   const identity = await issue({
     commonName: 'Us',
     addresses: ['us@example.test'],
@@ -350,6 +391,7 @@ async function why({ trusted, own, other, whole, revocation }: Places) {
       'certificates:',
       ...sources,
       `trust: { anchors: [${trusted}], revocation: ${revocation} }`,
+      `directory: ${directory}`,
       'rules: [{ name: all, when: {}, then: { sign: never } }]',
       'state: state',
       '',

@@ -38,15 +38,39 @@ function inWords(address: string, search: Search): string {
     ? `${visible(address)}: ${label(chosen.certificate)}`
     : `${visible(address)}: no certificate; ${visible(search.kind === 'valid' ? '' : search.reason)}`
   const rows = chosen ? [...describe(chosen.certificate).slice(1), ...chosenBecause(chosen)] : []
-  const others = search.considered.filter(it => it !== chosen)
+  const devices = devicesOf(search)
+  const others = search.considered.filter(it => it !== chosen && !devices.has(fingerprintOf(it)))
   const silence = search.kind === 'unknown' ? search.silence : undefined
   return [
     head,
     ...(silence === undefined ? [] : [row('silent', visible(silence))]),
     ...rows,
+    ...pinnedRow(search),
+    ...alsoTo(search),
     ...others.map(it => notChosen(it, chosen)),
     row('otherwise', CHANGES[search.kind]),
   ].join('\n')
+}
+
+/** Fingerprints of the recipient's other devices, which are encrypted to as well. */
+function devicesOf(search: Search): ReadonlySet<string> {
+  const others = search.kind === 'valid' ? (search.others ?? []) : []
+  return new Set(others.map(({ fingerprint }) => fingerprint))
+}
+
+function fingerprintOf({ certificate }: Considered): string {
+  return certificate.fingerprint
+}
+
+function alsoTo(search: Search): string[] {
+  const others = search.kind === 'valid' ? (search.others ?? []) : []
+  return others.map(certificate => row('also to', label(certificate)))
+}
+
+function pinnedRow(search: Search): string[] {
+  return search.kind === 'valid' && search.pinned !== undefined
+    ? [row('pinned', visible(search.pinned))]
+    : []
 }
 
 function chosenBecause({ source, via, belief }: Considered): string[] {
@@ -78,6 +102,8 @@ function inFields(search: Search) {
     kind: search.kind,
     reason: search.kind === 'valid' ? undefined : search.reason,
     silence: search.kind === 'unknown' ? search.silence : undefined,
+    pinned: search.kind === 'valid' ? search.pinned : undefined,
+    alsoTo: [...devicesOf(search)],
     considered: search.considered.map(({ certificate, source, via, belief }) => ({
       ...accountOf(certificate),
       source,

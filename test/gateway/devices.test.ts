@@ -1,0 +1,116 @@
+/** Several devices of one recipient, and what is pinned: which keys open what leaves. @module */
+import { afterEach, beforeAll, expect, test } from 'vitest'
+import { bears } from '../../src/certstore/bearing.ts'
+import { type Choosing, createDirectory } from '../../src/certstore/directory.ts'
+import { loadIdentities } from '../../src/certstore/identities.ts'
+import { parseCertificate } from '../../src/crypto/x509/certificate.ts'
+import { type Issued, issue, type KeyKind } from '../../src/crypto/x509/issue.ts'
+import { TestClient } from '../support/client.ts'
+import { lifetime } from '../support/identity-folder.ts'
+import { openEntity } from '../support/open-envelope.ts'
+import { rule, startHouse } from './house.ts'
+
+const CANARY = 'canary-77e1'
+const ANN = 'ann@partner.test'
+const BEN = 'ben@partner.test'
+
+let root: Issued
+let desktop: Issued
+let phone: Issued
+let ben: Issued
+const open: { close(): unknown }[] = []
+
+beforeAll(async () => {
+  root = await issue({ ...lifetime(), commonName: 'Root', authority: true })
+  desktop = await device(ANN, 'rsa-2048')
+  phone = await device(ANN, 'p-256')
+  ben = await device(BEN, 'rsa-2048')
+})
+afterEach(async () => {
+  for (const it of open.splice(0).reverse()) await it.close()
+})
+
+test('newest: one of them opens it, and the other does not', async () => {
+  const [toAnn] = await sent([desktop, phone], [ANN], {})
+  const texts = [desktop, phone].map(who => opened(toAnn!.octets, who))
+  expect(texts.filter(Boolean)).toHaveLength(1)
+})
+
+test('all: each of them opens it, and no one else is drawn into it', async () => {
+  const messages = await sent([desktop, phone, ben], [ANN, BEN], { devices: 'all' })
+  expect(messages).toHaveLength(2)
+  const [toAnn, toBen] = [ANN, BEN].map(
+    who => messages.find(({ forwardPaths }) => forwardPaths.includes(who))!.octets,
+  )
+  for (const who of [desktop, phone]) expect(opened(toAnn!, who)).toContain(CANARY)
+  expect(opened(toBen!, ben)).toContain(CANARY)
+  for (const [octets, who] of [
+    [toAnn, ben],
+    [toBen, phone],
+  ] as const)
+    expect(opened(octets!, who)).toBeUndefined()
+})
+
+test('B49 B69 what is pinned and not there is waited for under when-possible, never sent in clear', async () => {
+  const fingerprint = parseCertificate(phone.der).fingerprint
+  const pins = [{ address: ANN, fingerprint }]
+  const [toAnn] = await sent([desktop, phone], [ANN], { pins })
+  expect(opened(toAnn!.octets, phone)).toContain(CANARY)
+  expect(opened(toAnn!.octets, desktop)).toBeUndefined()
+  expect(await sent([desktop], [ANN], { pins }, 451)).toEqual([])
+  expect(await sent([], [ANN], { pins }, 451)).toEqual([])
+})
+
+async function device(address: string, key: KeyKind): Promise<Issued> {
+  const keyUsage = key === 'p-256' ? ['digitalSignature', 'keyAgreement'] : undefined
+  const names = { commonName: address, addresses: [address], issuer: root, key }
+  return issue({ ...lifetime(), ...names, ...(keyUsage && { keyUsage }) } as Parameters<
+    typeof issue
+  >[0])
+}
+
+/** What leaves for recipients of whom these certificates are known. */
+async function sent(
+  known: readonly Issued[],
+  to: readonly string[],
+  choosing: Choosing,
+  code = 250,
+) {
+  const certificates = known.map(({ der }) => parseCertificate(der))
+  const source = {
+    name: 'people',
+    find: async (mailbox: Parameters<typeof bears>[1]) =>
+      certificates
+        .filter(certificate => bears(certificate, mailbox))
+        .map(certificate => ({ certificate, source: 'people', via: 'address' as const })),
+  }
+  const anchors = [parseCertificate(root.der)]
+  const trust = { anchors, intermediates: [], revocationMode: 'off' as const }
+  const { identities } = await loadIdentities([], new Date())
+  const house = await startHouse({
+    identities,
+    rules: [rule('outbound', 'never', { encrypt: 'when-possible' })],
+    directory: createDirectory([source], trust, () => new Date(), choosing),
+  })
+  open.push(house)
+  const client = await TestClient.open(house.port)
+  open.push(client)
+  const content =
+    `From: alice@example.test\r\nTo: ${to.join(', ')}\r\nSubject: figures\r\n` +
+    `Date: ${new Date().toUTCString()}\r\n\r\nthe ${CANARY} sings\r\n`
+  const { end } = await client.send('alice@example.test', to, Buffer.from(content))
+  expect(end?.code).toBe(code)
+  const { messages } = house.sinks.outbound
+  for (const { octets } of messages) expect(octets.toString()).not.toContain(CANARY)
+  return messages
+}
+
+/** Undefined where it is not for this key. */
+function opened(octets: Buffer, who: Issued): string | undefined {
+  try {
+    return openEntity(octets, who).content.toString()
+  } catch (error) {
+    if (/recipient/i.test(String(error))) return undefined
+    throw error
+  }
+}

@@ -27,6 +27,8 @@ export type SmimeResult =
 /** What became of the encryption of a message. */
 export type EncryptionResult =
   | 'none'
+  /** Encrypted, and nobody wished it opened. */
+  | 'left'
   | 'opened'
   | 'unauthenticated'
   | 'no-key'

@@ -1,0 +1,71 @@
+/**
+ * What became of the encryption of a message, in the words of its stamp.
+ *
+ * @module
+ */
+import type { RecipientKeys } from '../certstore/keyring.ts'
+import type { Layer, Layers } from '../crypto/smime/layers.ts'
+import type { EncryptionResult } from './stamp.ts'
+
+/** How a message was encrypted, and whether it was opened. */
+export interface Encryption {
+  readonly result: EncryptionResult
+  readonly cipher?: string | undefined
+  readonly management?: string | undefined
+  /** Whose key opened it. */
+  readonly key?: 'own' | 'domain' | undefined
+  readonly notes: readonly string[]
+}
+
+/**
+ * Sums up all layers of encryption: the first that stayed closed gives the result; where all were
+ * opened, that nothing vouches for one of them.
+ */
+export function encryptionOf({ layers }: Layers, keys: RecipientKeys | undefined): Encryption {
+  const encrypted = layers.flatMap((layer, at) =>
+    layer.kind === 'encrypted' ? [{ layer, at }] : [],
+  )
+  const [first] = encrypted
+  if (first === undefined) return { result: 'none', notes: [] }
+  for (const { layer } of encrypted)
+    if (layer.opening.kind !== 'opened') return closed(layer.opening)
+  const { opening } = first.layer
+  if (opening.kind !== 'opened') return closed(opening)
+  const vouchedFor = encrypted.every(({ layer, at }) => isVouchedFor(layer, layers.slice(at + 1)))
+  return {
+    result: vouchedFor ? 'opened' : 'unauthenticated',
+    cipher: opening.cipher,
+    management: opening.management,
+    key: keys?.ownerOf(opening.certificate.fingerprint),
+    notes: opening.weak ? ['weak-cipher'] : [],
+  }
+}
+
+type EncryptedLayer = Extract<Layer, { kind: 'encrypted' }>
+
+function closed(opening: EncryptedLayer['opening']): Encryption {
+  switch (opening.kind) {
+    case 'unfit':
+      return { result: 'refused', notes: [`unfit-${opening.reason}`] }
+    case 'unreadable':
+      return { result: 'unreadable', notes: [opening.reason] }
+    case 'left':
+    case 'no-key':
+    case 'failed':
+      return { result: opening.kind, notes: [] }
+    case 'opened':
+      throw new Error('not closed')
+  }
+}
+
+/**
+ * Whether nobody can have altered the cipher text unseen: it has a tag, or a signature over all that
+ * was in it is good. Whose signature that is does not matter here: to make one, the whole has to be
+ * known.
+ */
+function isVouchedFor({ opening }: EncryptedLayer, inside: readonly Layer[]): boolean {
+  if (opening.kind === 'opened' && opening.authenticated) return true
+  const next = inside.find(({ kind }) => kind !== 'compressed')
+  if (next?.kind !== 'signed' || next.signature.kind !== 'signed') return false
+  return next.signature.signers.every(({ result }) => result.kind === 'good')
+}

@@ -1,0 +1,223 @@
+/**
+ * What an inbound message is for one of its recipients: its layers taken off, its signature judged.
+ *
+ *     recipient ──▶ keys ──▶ layers ──▶ evidence ──▶ verdict ─┐
+ *                                └──▶ what may be delivered ──┴──▶ Reading
+ *
+ * Recipients with the same keys and the same wish share one reading. Nothing here throws for what a
+ * sender has written, and nothing depends on it whether the message is taken (attacks on padding).
+ *
+ * @module
+ */
+import type { Keyring, RecipientKeys } from '../certstore/keyring.ts'
+import type { SignerTrust } from '../certstore/signer-trust.ts'
+import { type Layers, type Place, readLayers } from '../crypto/smime/layers.ts'
+import { PosternError } from '../errors.ts'
+import type { Mailbox } from '../mail/address.ts'
+import type { ContentWriter } from '../mail/content.ts'
+import { type Entity, walk } from '../mail/entity.ts'
+import { exactnessOf } from '../mail/exactness.ts'
+import type { HeaderSection } from '../mail/header-section.ts'
+import type { Content } from '../mail/mail-object.ts'
+import { contentTypesOf } from '../mail/media-type.ts'
+import type { InboundWish } from '../policy/treatment.ts'
+import { judge, type Verdict } from '../policy/verdict.ts'
+import { type Encryption, encryptionOf } from './encryption-reading.ts'
+import { type Examined, examine } from './evidence.ts'
+
+/** What reading inbound mail needs of the house. */
+export interface InboundParts {
+  readonly keyring: Keyring
+  readonly signerTrust: SignerTrust
+  /** Where what is taken out of a layer is held. */
+  readonly hold: () => ContentWriter
+  readonly tripleDes: boolean
+  /** What may come out of a compressed layer at most. */
+  readonly inflatedOctets: number
+}
+
+/** What a message is for a recipient, and what of it may be delivered. */
+export interface Reading {
+  readonly verdict: Verdict
+  readonly encryption: Encryption
+  /** Undefined where nothing had to be looked at. */
+  readonly examined: Examined | undefined
+  readonly delivery: Delivery
+}
+
+/** The body that leaves: as it came, or an entity out of it. */
+export type Delivery =
+  | { readonly kind: 'as-it-came' }
+  | { readonly kind: 'entity'; readonly place: Place; readonly defused: boolean }
+
+/** Reads one message, for all of its inbound recipients. */
+export class InboundReader {
+  readonly #content: Content
+  readonly #section: HeaderSection
+  readonly #parts: InboundParts
+  readonly #now: Date
+  readonly #readings = new Map<string, Promise<Reading>>()
+  readonly #held: Layers[] = []
+  #unopened: Promise<Layers | undefined> | undefined
+  #entity: Promise<Entity | undefined> | undefined
+
+  constructor(
+    { content, section }: { readonly content: Content; readonly section: HeaderSection },
+    parts: InboundParts,
+    now: Date,
+  ) {
+    this.#content = content
+    this.#section = section
+    this.#parts = parts
+    this.#now = now
+  }
+
+  /**
+   * Reads the message for a recipient.
+   *
+   * @throws {PosternError} Transient ones, where contents cannot be held or keys cannot be asked.
+   */
+  async read(mailbox: Mailbox, wish: InboundWish): Promise<Reading> {
+    if (wish.verify === 'never' && wish.decrypt === 'never') return NOT_LOOKED_AT
+    if (!mayBeProtected(this.#section)) return wish.verify === 'never' ? NOT_LOOKED_AT : PLAIN
+    this.#unopened ??= this.#layersWith(undefined)
+    const unopened = await this.#unopened
+    const opens = wish.decrypt !== 'never' && unopened !== undefined && isClosed(unopened)
+    const keys = opens ? this.#parts.keyring.keysFor(mailbox) : undefined
+    const { verify, unauthenticated, strip, decrypt } = wish
+    const name = JSON.stringify([verify, decrypt, strip, keys && [keys.name, unauthenticated]])
+    const known = this.#readings.get(name)
+    if (known) return known
+    const reading = this.#read(unopened, keys, wish)
+    this.#readings.set(name, reading)
+    return reading
+  }
+
+  /** Frees what was taken out of the message. Nobody may read any more. */
+  dispose(): void {
+    for (const layers of this.#held.splice(0)) layers.dispose()
+  }
+
+  async #read(
+    unopened: Layers | undefined,
+    keys: RecipientKeys | undefined,
+    wish: InboundWish,
+  ): Promise<Reading> {
+    if (unopened === undefined) return UNREADABLE_STRUCTURE
+    if (keys === undefined) return this.#reading(unopened, undefined, wish)
+    const opened = await this.#layersWith(keys)
+    return opened ? this.#reading(opened, keys, wish) : UNREADABLE_STRUCTURE
+  }
+
+  async #reading(
+    layers: Layers,
+    keys: RecipientKeys | undefined,
+    wish: InboundWish,
+  ): Promise<Reading> {
+    const examined = await examine(this.#section, layers, this.#parts.signerTrust, this.#now)
+    const encryption = encryptionOf(layers, keys)
+    const place = keys && deliverable(layers)
+    const exact =
+      encryption.result !== 'unauthenticated' || wish.unauthenticated !== 'strict'
+        ? undefined
+        : await exactnessOf(place?.content ?? layers.places.at(-1)!.content)
+    if (exact?.kind === 'inexact') return this.#refused(encryption, exact.reason, wish)
+
+    const verdict = wish.verify === 'never' ? NOT_LOOKED_AT.verdict : judge(examined.evidence)
+    const defused = encryption.result === 'unauthenticated' && wish.unauthenticated === 'defuse'
+    const bare =
+      wish.strip === 'signature' && verdict.result === 'pass' ? unsigned(layers) : undefined
+    const delivered = bare ?? place
+    return {
+      verdict,
+      encryption,
+      examined,
+      delivery: delivered ? { kind: 'entity', place: delivered, defused } : AS_IT_CAME,
+    }
+  }
+
+  /** Cipher text that may have been tampered with stays cipher text, and nothing in it counts. */
+  async #refused(encryption: Encryption, reason: string, wish: InboundWish): Promise<Reading> {
+    const unopened = await this.#unopened
+    const reading = await this.#reading(unopened!, undefined, { ...wish, decrypt: 'never' })
+    const notes = [...encryption.notes, `inexact-${reason}`]
+    return { ...reading, encryption: { ...encryption, result: 'refused', notes } }
+  }
+
+  /** @returns `undefined` where the message has more parts than anybody has to look at. */
+  async #layersWith(keys: RecipientKeys | undefined): Promise<Layers | undefined> {
+    const { hold, tripleDes, inflatedOctets } = this.#parts
+    const options = {
+      keys: keys?.keys ?? [],
+      decrypt: keys !== undefined,
+      hold,
+      tripleDes,
+      inflatedOctets,
+    }
+    const entity = await this.#root()
+    if (entity === undefined) return undefined
+    const layers = await readLayers({ content: this.#content, entity }, options)
+    this.#held.push(layers)
+    return layers
+  }
+
+  /** The message's structure, which is looked at once. */
+  #root(): Promise<Entity | undefined> {
+    this.#entity ??= walk(this.#content).catch((error: unknown) => {
+      if (error instanceof PosternError && error.persistence === 'permanent') return undefined
+      throw error
+    })
+    return this.#entity
+  }
+}
+
+/** Whether anything in a header section says that there is more to the body than text. */
+function mayBeProtected(section: HeaderSection): boolean {
+  return contentTypesOf(section).some(
+    ({ type, ambiguous }) => ambiguous || type === 'multipart' || type === 'application',
+  )
+}
+
+/** Whether a key could take off more. */
+function isClosed({ layers }: Layers): boolean {
+  const last = layers.at(-1)
+  return last?.kind === 'encrypted' || layers.some(({ kind }) => kind === 'compressed')
+}
+
+/**
+ * What is behind the last layer of encryption that was opened. A signature around that goes with it; one
+ * inside stays. Compression goes where nothing else is around it.
+ */
+function deliverable({ layers, places }: Layers): Place | undefined {
+  let cut = 0
+  for (const [at, layer] of layers.entries()) {
+    const opened = layer.kind === 'encrypted' && layer.opening.kind === 'opened'
+    const inflated = layer.kind === 'compressed' && layer.outcome === 'inflated' && cut === at
+    if (opened || inflated) cut = at + 1
+  }
+  return cut === 0 ? undefined : places[cut]
+}
+
+/** What is behind the signature that was judged, where that is the last layer. */
+function unsigned({ layers, places }: Layers): Place | undefined {
+  return layers.at(-1)?.kind === 'signed' ? places[layers.length] : undefined
+}
+
+const AS_IT_CAME: Delivery = { kind: 'as-it-came' }
+const NO_ENCRYPTION: Encryption = { result: 'none', notes: [] }
+
+function without(code: string, reason: string, result: Verdict['result'] = 'none'): Reading {
+  return {
+    verdict: { result, code, reason, signer: undefined, notes: [] },
+    encryption: NO_ENCRYPTION,
+    examined: undefined,
+    delivery: AS_IT_CAME,
+  }
+}
+
+const NOT_LOOKED_AT = without('not-looked-at', 'signatures are not looked at here')
+const PLAIN = without('not-signed', 'the message is not signed')
+const UNREADABLE_STRUCTURE = without(
+  'structure',
+  'the message has too many or too deeply nested parts to look at',
+)

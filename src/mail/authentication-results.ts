@@ -8,6 +8,7 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { domainToUnicode } from 'node:url'
+import { decodeEncodedWords } from './encoded-word.ts'
 import type { HeaderField } from './header-section.ts'
 import { skeleton } from './look-alike.ts'
 
@@ -32,7 +33,12 @@ export function speaksFor(field: HeaderField, authservId: string): boolean {
 
 /** Whether a field is named Authentication-Results, or what is easily taken for it. */
 export function isNamedAuthenticationResults({ key, name }: HeaderField): boolean {
-  return key === NAME || skeleton(name) === NAME_SKELETON
+  return key === NAME || (LIKELY.test(name) && nameSkeleton(name) === NAME_SKELETON)
+}
+
+/** What the name of a field looks like, also where somebody reads encoded words in it. */
+export function nameSkeleton(name: string): string {
+  return skeleton(name.includes('=?') ? decodeEncodedWords(name) : name)
 }
 
 interface Head {
@@ -102,6 +108,8 @@ function looksLikeAnotherField(body: string): boolean {
 }
 
 const NAME = 'authentication-results'
+/** Nearly all names are told by their first character. */
+const LIKELY = /^[a4@=]/i
 const NAME_SKELETON = skeleton(NAME)
 const OURS_SKELETON = skeleton('x-postern-')
 /** Without tspecials (RFC 2045 §5.1). Letters beyond ASCII are allowed by RFC 8601 §2.2. */

@@ -10,8 +10,7 @@
  *
  * @module
  */
-import { speaksFor } from './authentication-results.ts'
-import { decodeEncodedWords } from './encoded-word.ts'
+import { nameSkeleton, speaksFor } from './authentication-results.ts'
 import type { HeaderField, HeaderSection } from './header-section.ts'
 import { skeleton } from './look-alike.ts'
 
@@ -74,7 +73,8 @@ export function isBlankLineMissing({ sizeOctets, bodyOffset }: HeaderSection): b
 
 /** Whether people or lenient readers would take the name of a field for one of X-Postern-*. */
 export function isPosternName(name: string): boolean {
-  const seen = skeleton(name.includes('=?') ? decodeEncodedWords(name) : name)
+  if (!LIKELY.test(name)) return false
+  const seen = nameSkeleton(name)
   return seen === BARE_PREFIX || seen.startsWith(PREFIX)
 }
 
@@ -92,6 +92,8 @@ function isWhole(octets: Buffer): boolean {
   return true
 }
 
+/** Nearly all names are told by their first character. */
+const LIKELY = /^[x=]/i
 const BARE_PREFIX = skeleton('X-Postern')
 const PREFIX = skeleton('X-Postern-')
 const CRLF = Buffer.from('\r\n')

@@ -29,10 +29,12 @@ export function skeleton(text: string): string {
 function visibleLetters(text: string): string {
   // Marks go first: to put many of them into their order costs the square of their number.
   const letters = text.replace(UNSEEN, '').normalize('NFKD').replace(UNSEEN, '')
-  let seen = ''
-  for (const letter of letters) seen += LETTERS.get(letter) ?? letter
   // A capital looks like something else than its small letter, so that either may have a row.
-  return seen.toLowerCase().replace(BEYOND_ASCII, letter => LETTERS.get(letter) ?? letter)
+  return withRows(withRows(letters).toLowerCase())
+}
+
+function withRows(text: string): string {
+  return text.replace(BEYOND_ASCII, letter => LETTERS.get(letter) ?? letter)
 }
 
 /** What stands behind each word looks like its first character. */
@@ -101,4 +103,5 @@ const FOLDED = /[0134578i|!$@_]/g
 const PAIRS = /rn|vv/g
 const ASCII = /^[ -~]*$/
 const BEYOND_ASCII = /[^\0-\x7f]/gu
-const UNSEEN = /[\p{Default_Ignorable_Code_Point}\p{Cc}\p{Cf}\p{Cs}\p{M}\u2800]/gu
+/** Also the ligatures of whole Arabic phrases: none looks like ASCII, and one becomes 18 letters. */
+const UNSEEN = /[\ufdf0-\ufdfd\p{Default_Ignorable_Code_Point}\p{Cc}\p{Cf}\p{Cs}\p{M}\u2800]/gu

@@ -121,6 +121,8 @@ function forgedNames(host: string): Forgery[] {
     'two colons': 'Authentication-Results::',
     'underscore for hyphen': 'Authentication_Results:',
     'digit for letter': 'Authent1cation-Results:',
+    'digit for the first letter': '4uthentication-Results:',
+    'encoded word': '=?utf-8?Q?Authentication-Results?=:',
   }
   const forged = Object.entries(names).map(([name, written]) => ({
     name: `name of Authentication-Results: ${name}`,

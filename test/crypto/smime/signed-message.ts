@@ -60,8 +60,8 @@ export async function signerInfo(plan: SignerPlan): Promise<Buffer> {
   const { certificate, key, content = ENTITY } = plan
   const { digestAlgorithm: digest = { name: 'sha256', identifier: SHA_256 } } = plan
   const attributes = 'attributes' in plan ? plan.attributes : usualAttributes(content, digest.name)
-  const algorithm = signatureAlgorithmFor(certificate.publicKey, {})
-  const sign = plan.signWith ?? ((octets: Buffer) => signOctets(key, algorithm, octets))
+  const algorithm = () => signatureAlgorithmFor(certificate.publicKey, {})
+  const sign = plan.signWith ?? ((octets: Buffer) => signOctets(key, algorithm(), octets))
   const signature = await sign(attributes ? tlv(0x31, ...attributes) : content)
   const { issuer, serialNumber } = certificate
   return sequence(
@@ -69,7 +69,7 @@ export async function signerInfo(plan: SignerPlan): Promise<Buffer> {
     plan.identifier ?? sequence(issuer, integer(serialNumber)),
     digest.identifier,
     ...(attributes ? [plan.standing ?? context(0, ...attributes)] : []),
-    plan.signatureAlgorithm ?? algorithm.identifier,
+    plan.signatureAlgorithm ?? algorithm().identifier,
     octetString(signature),
     ...(plan.unsigned ? [plan.unsigned] : []),
   )

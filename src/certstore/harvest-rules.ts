@@ -7,8 +7,11 @@
  *
  * @module
  */
+import { requireEncryptionKey } from '../crypto/key-management.ts'
 import { type Capabilities, writeCapabilities } from '../crypto/smime/capabilities.ts'
 import { type Certificate, parseCertificate } from '../crypto/x509/certificate.ts'
+import { isSameName } from '../crypto/x509/name-comparison.ts'
+import { PosternError } from '../errors.ts'
 import { type Mailbox, mailboxInDomains } from '../mail/address.ts'
 import { bears } from './bearing.ts'
 import type { StoreChange, StoredCertificate, StoreEvent, StoreRecord } from './store.ts'
@@ -39,6 +42,26 @@ export interface HarvestRules {
   readonly perDay: number
   /** Milliseconds since 1970. */
   readonly now: number
+}
+
+/**
+ * Which certificate of a verified signer is to be offered: that which his signed preference names
+ * (RFC 8551 §2.5.3), where it bears the author's address and comes from the signer's own issuer; else
+ * the signer's own. Undefined where nothing could be encrypted to it.
+ *
+ * Of all others that a message brings none is ever taken, whatever it bears: whoever signs well could
+ * have put anybody's name on them.
+ *
+ * @param preferred What the signed attributes name among the certificates of the message.
+ */
+export function certificateToOffer(
+  signer: Certificate,
+  preferred: Certificate | undefined,
+  author: Mailbox,
+): Certificate | undefined {
+  const isHis = preferred && bears(preferred, author) && isSameName(preferred.issuer, signer.issuer)
+  const certificate = isHis ? preferred : signer
+  return mayBeEncryptedTo(certificate) ? certificate : undefined
 }
 
 /** What becomes of an offer, given what is known of its mailbox. */
@@ -122,12 +145,27 @@ function whyNot(
 ): string | undefined {
   if (mailboxInDomains(mailbox, ownDomains)) return 'the mailbox is one of ours'
   if (!bears(certificate, mailbox)) return 'the certificate bears another address'
+  // It would be the first of its mailbox, and let the one that can be used wait.
+  if (!mayBeEncryptedTo(certificate)) return 'nothing can be encrypted to the certificate'
   // A signing time ahead of us would keep every later certificate out.
   if (signedAt.getTime() > now + CLOCK_SKEW_MS) return 'the signing time lies in the future'
   const removed = certificates.some(
     ({ fingerprint, removedAt }) => fingerprint === certificate.fingerprint && removedAt !== null,
   )
   return removed ? 'the certificate was taken out' : undefined
+}
+
+/** By its key and its usage (RFC 8550 §4.4.2); whether it is to be believed is settled when it is used. */
+function mayBeEncryptedTo(certificate: Certificate): boolean {
+  try {
+    const { publicKey, keyUsage } = certificate
+    requireEncryptionKey(publicKey)
+    const isRsa = publicKey.asymmetricKeyType === 'rsa'
+    return keyUsage?.has(isRsa ? 'keyEncipherment' : 'keyAgreement') ?? true
+  } catch (error) {
+    if (error instanceof PosternError) return false
+    throw error
+  }
 }
 
 function whyNotNew(

@@ -1,11 +1,17 @@
+import { generateKeyPairSync } from 'node:crypto'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import { type HarvestedOptions, openHarvested } from '../../src/certstore/harvested.ts'
+import {
+  certificateToOffer,
+  type HarvestedOptions,
+  openHarvested,
+} from '../../src/certstore/harvested.ts'
 import { CertificateSourceUnavailable } from '../../src/certstore/resolver.ts'
 import { openSqliteStore } from '../../src/certstore/store.ts'
 import type { Capabilities } from '../../src/crypto/smime/capabilities.ts'
 import { type Certificate, parseCertificate } from '../../src/crypto/x509/certificate.ts'
-import { issue } from '../../src/crypto/x509/issue.ts'
+import type { KeyUsage } from '../../src/crypto/x509/extensions.ts'
+import { type IssueOptions, issue } from '../../src/crypto/x509/issue.ts'
 import type { Log } from '../../src/log.ts'
 import { silentLog } from '../../src/log.ts'
 import { box, LATER, NEVER, NOW, person } from './people.ts'
@@ -108,6 +114,14 @@ describe('harvested', () => {
       () => open().offer(first, undefined, box('bob@partner.test')),
       'another address',
     ],
+    [
+      'that only signs',
+      async () => {
+        const signing = await person('ann@partner.test', { keyUsage: ['digitalSignature'] })
+        return open().offer(parseCertificate(signing.der))
+      },
+      'nothing can be encrypted',
+    ],
     ['of tomorrow', () => open().offer(first, NOW.getTime() + HOUR), 'in the future'],
     [
       'older',
@@ -191,6 +205,40 @@ describe('harvested', () => {
     const { harvested } = open()
     harvested.close?.()
     await expect(harvested.find(ann, NEVER)).rejects.toThrow(CertificateSourceUnavailable)
+  })
+})
+
+describe('B45 which certificate of a message is taken', () => {
+  const certificateOf = async (address: string, options: Partial<IssueOptions> = {}) =>
+    parseCertificate((await person(address, options)).der)
+
+  test('the one that the signer prefers, where it is his and of his issuer', async () => {
+    const signer = await certificateOf('ann@partner.test', { keyUsage: ['digitalSignature'] })
+    expect(certificateToOffer(signer, first, ann)).toBe(first)
+    expect(certificateToOffer(signer, undefined, ann)).toBeUndefined()
+    expect(certificateToOffer(first, undefined, ann)).toBe(first)
+  })
+
+  test('none of another address, or of another issuer', async () => {
+    const victim = await certificateOf('boss@other.test')
+    expect(certificateToOffer(first, victim, ann)).toBe(first)
+    const stranger = await issue({
+      ...{ commonName: 'Stranger', authority: true },
+      ...{ notBefore: new Date('2025-01-01'), notAfter: LATER },
+    })
+    const foreign = await certificateOf('ann@partner.test', { issuer: stranger })
+    expect(certificateToOffer(first, foreign, ann)).toBe(first)
+  })
+
+  test('none to which nothing can be encrypted', async () => {
+    const usages: readonly KeyUsage[][] = [['digitalSignature'], ['nonRepudiation']]
+    for (const keyUsage of usages) {
+      const signing = await certificateOf('ann@partner.test', { keyUsage })
+      expect(certificateToOffer(signing, signing, ann)).toBeUndefined()
+    }
+    const key = generateKeyPairSync('ed25519')
+    const edwards = await certificateOf('ann@partner.test', { key, keyUsage: [] })
+    expect(certificateToOffer(edwards, undefined, ann)).toBeUndefined()
   })
 })
 

@@ -8,13 +8,9 @@
  */
 import { DerReader, readOid } from '../asn1/der-reader.ts'
 import { oid, sequence } from '../asn1/der-writer.ts'
+import type { Capability } from '../cms/smime-attributes.ts'
 
-/** One capability. */
-export interface Capability {
-  readonly oid: string
-  /** DER of the parameters; undefined where they are absent. */
-  readonly parameters: Buffer | undefined
-}
+export type { Capability } from '../cms/smime-attributes.ts'
 
 /** In the order of preference. To be taken from verified signatures alone (RFC 8551 §2.7.1). */
 export type Capabilities = readonly Capability[]

@@ -44,8 +44,32 @@ export async function askDns(
   type: number,
   timeoutMs: number,
 ): Promise<DnsAnswer> {
-  const id = randomInt(0x10000)
   const typeName = `UNKNOWN_${type}`
+  const answer = await ask(server, name, typeName, timeoutMs)
+  const records = (answer.answers ?? []).filter(record => record.type === typeName)
+  return { authentic: answer.flag_ad, records: records.map(({ data }) => data) }
+}
+
+/**
+ * Whether a resolver vouches for a name that is known to be signed: one that does not, validates nothing.
+ *
+ * @throws {Error} as `askDns` does.
+ */
+export async function validates(
+  server: DnsServer,
+  name: string,
+  timeoutMs: number,
+): Promise<boolean> {
+  return (await ask(server, name, 'SOA', timeoutMs)).flag_ad
+}
+
+async function ask(
+  server: DnsServer,
+  name: string,
+  typeName: string,
+  timeoutMs: number,
+): Promise<DecodedAnswer> {
+  const id = randomInt(0x10000)
   const query = streamEncode({
     type: 'query',
     id,
@@ -65,8 +89,7 @@ export async function askDns(
   if (answer.flag_tc) throw new Error('the answer is cut off')
   // Of this name; the resolver itself is there.
   if (!ANSWERS.has(answer.rcode)) throw new NoVerdict(`the resolver says ${answer.rcode}`)
-  const records = (answer.answers ?? []).filter(record => record.type === typeName)
-  return { authentic: answer.flag_ad, records: records.map(({ data }) => data) }
+  return answer
 }
 
 type DecodedAnswer = Omit<DecodedPacket, 'answers' | 'questions'> & {

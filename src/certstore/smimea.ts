@@ -8,10 +8,11 @@
 import { createHash } from 'node:crypto'
 import { type Certificate, parseCertificate } from '../crypto/x509/certificate.ts'
 import { PosternError } from '../errors.ts'
+import type { Log } from '../log.ts'
 import type { Mailbox } from '../mail/address.ts'
 import { bears } from './bearing.ts'
-import { type BreakerOptions, CircuitBreaker } from './breaker.ts'
-import { askDns, type DnsServer } from './dns.ts'
+import { type BreakerOptions, CircuitBreaker, NoVerdict } from './breaker.ts'
+import { askDns, type DnsServer, validates } from './dns.ts'
 import { type CertificateResolver, CertificateSourceUnavailable, type Found } from './resolver.ts'
 import { Turns } from './turns.ts'
 
@@ -21,8 +22,16 @@ export interface SmimeaOptions {
   readonly server: DnsServer
   /** Milliseconds for an answer. Default 2 s. */
   readonly timeoutMs?: number | undefined
+  /**
+   * A name that is known to be signed, by which it shows whether the resolver validates at all. Default
+   * `.`, the root of the DNS; a network without it has one of its own.
+   */
+  readonly probe?: string | undefined
   readonly name?: string | undefined
+  readonly log?: Log | undefined
   readonly breaker?: BreakerOptions | undefined
+  /** Milliseconds since anything, default the monotonic clock. */
+  readonly clock?: (() => number) | undefined
 }
 
 /** Opens the DNS as a source. */
@@ -36,12 +45,22 @@ class SmimeaResolver implements CertificateResolver {
   readonly #timeoutMs: number
   readonly #breaker: CircuitBreaker
   readonly #turns = new Turns(AT_ONCE)
+  readonly #probe: string
+  readonly #log: Log | undefined
+  readonly #clock: () => number
+  #probing: Promise<boolean> | undefined
+  /** What the last probe has shown, and until when it holds. */
+  #isValidating: boolean | undefined
+  #probedUntil = Number.NEGATIVE_INFINITY
 
-  constructor({ server, timeoutMs = 2_000, name = 'smimea', breaker }: SmimeaOptions) {
+  constructor({ server, timeoutMs = 2_000, name = 'smimea', probe = '.', ...rest }: SmimeaOptions) {
     this.name = name
     this.#server = server
     this.#timeoutMs = timeoutMs
-    this.#breaker = new CircuitBreaker(breaker)
+    this.#probe = probe
+    this.#log = rest.log
+    this.#clock = rest.clock ?? (() => performance.now())
+    this.#breaker = new CircuitBreaker(rest.breaker)
   }
 
   async find(mailbox: Mailbox, signal: AbortSignal): Promise<readonly Found[]> {
@@ -60,17 +79,48 @@ class SmimeaResolver implements CertificateResolver {
   async #ask(name: string, signal: AbortSignal): Promise<readonly Certificate[]> {
     if (signal.aborted) throw this.#silence(signal.reason)
     try {
-      const { authentic, records } = await this.#turns.take(() =>
-        this.#breaker.run(
-          () => askDns(this.#server, name, SMIMEA, this.#timeoutMs),
-          () => new Error('not asked: too many failures in a row'),
-        ),
-      )
+      await this.#requireValidation()
+      const { authentic, records } = await this.#whenHeard(() => {
+        if (signal.aborted) throw new NoVerdict('nobody waits any more')
+        return askDns(this.#server, name, SMIMEA, this.#timeoutMs)
+      })
       // Anybody could have put there what nobody has signed: as if it were not there.
       return authentic ? records.flatMap(certificateOf) : []
     } catch (cause) {
       throw this.#silence(cause)
     }
+  }
+
+  /** A resolver that validates nothing would say of everybody that there is none. */
+  async #requireValidation(): Promise<void> {
+    if (this.#clock() >= this.#probedUntil)
+      this.#probing ??= this.#look().finally(() => {
+        this.#probing = undefined
+      })
+    const validates = this.#probing ? await this.#probing : this.#isValidating
+    if (!validates) throw new Error(`the resolver does not vouch for ${this.#probe}`)
+  }
+
+  /** Said once, and again when it has changed. */
+  async #look(): Promise<boolean> {
+    const isValidating = await this.#whenHeard(() =>
+      validates(this.#server, this.#probe, this.#timeoutMs),
+    )
+    if (isValidating !== (this.#isValidating ?? true)) {
+      const { address, port } = this.#server
+      const fields = { source: this.name, resolver: `${address} ${port}`, probe: this.#probe }
+      if (isValidating) this.#log?.info('resolver-validates', fields)
+      else this.#log?.error('resolver-does-not-validate', fields)
+    }
+    this.#isValidating = isValidating
+    this.#probedUntil = this.#clock() + (isValidating ? VALIDATING_MS : NOT_VALIDATING_MS)
+    return isValidating
+  }
+
+  #whenHeard<T>(action: () => Promise<T>): Promise<T> {
+    return this.#turns.take(() =>
+      this.#breaker.run(action, () => new Error('not asked: too many failures in a row')),
+    )
   }
 
   #silence(cause: unknown): CertificateSourceUnavailable {
@@ -103,3 +153,6 @@ const SMIMEA = 53
 const PKIX_EE = 1
 const DANE_EE = 3
 const AT_ONCE = 20
+/** How long it is believed of a resolver that it validates, and that it does not. */
+const VALIDATING_MS = 600_000
+const NOT_VALIDATING_MS = 30_000

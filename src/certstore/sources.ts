@@ -46,6 +46,8 @@ export type SourceSpec =
       readonly kind: 'smimea'
       readonly address: string
       readonly port: number
+      /** A name that is known to be signed; `.` is the root of the DNS. */
+      readonly probe: string
       readonly timeoutMs: number
       readonly domains: readonly string[] | undefined
     }
@@ -88,7 +90,7 @@ export function resolversFor(specs: readonly SourceSpec[], parts: SourceParts): 
     } else if (spec.kind === 'files' || spec.kind === 'domain') {
       inOrder.push(openLocal(spec, parts.log))
     } else {
-      const remembering = cached(openRemote(spec), parts.cache)
+      const remembering = cached(openRemote(spec, parts.log), parts.cache)
       caches.push(remembering)
       inOrder.push(onlyFor(spec.domains, remembering))
     }
@@ -109,12 +111,13 @@ function openLocal(
 
 function openRemote(
   spec: Extract<SourceSpec, { kind: 'ldap' | 'smimea' | 'http' }>,
+  log: Log | undefined,
 ): CertificateResolver {
   switch (spec.kind) {
     case 'ldap':
       return openLdap(spec)
     case 'smimea':
-      return openSmimea({ server: spec, timeoutMs: spec.timeoutMs })
+      return openSmimea({ server: spec, timeoutMs: spec.timeoutMs, probe: spec.probe, log })
     case 'http':
       return openHttp(spec)
   }

@@ -45,6 +45,7 @@ export type CertificateSourceConfig =
       readonly kind: 'smimea'
       readonly address: string
       readonly port: number
+      readonly probe: string
       readonly timeoutMs: number
       readonly domains: readonly string[] | undefined
     }
@@ -106,6 +107,10 @@ const smimea = z
       '127.0.0.1',
     ),
     port: count('port of the resolver', [1, 65_535]).prefault(53),
+    probe: z
+      .union([z.literal('.'), domain('a domain')])
+      .prefault('.')
+      .meta({ description: 'a name that is known to be signed; default: . (the root of the DNS)' }),
     timeout,
     domains: domains.optional(),
   })

@@ -35,8 +35,8 @@ async function sourceOf(
     return { kind: 'harvested', waitMs: wait === 'approval' ? null : wait, perDay }
   }
   if ('smimea' in entry) {
-    const { resolver, port, timeout: timeoutMs, domains: asked } = entry.smimea
-    return { kind: 'smimea', address: resolver, port, timeoutMs, domains: asked }
+    const { resolver, port, probe, timeout: timeoutMs, domains: asked } = entry.smimea
+    return { kind: 'smimea', address: resolver, port, probe, timeoutMs, domains: asked }
   }
   if ('http' in entry) {
     const { url, domains: asked, timeout: timeoutMs } = entry.http

@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { CertificateSourceUnavailable } from '../../src/certstore/resolver.ts'
 import { openSmimea, ownerName } from '../../src/certstore/smimea.ts'
 import type { Issued } from '../../src/crypto/x509/issue.ts'
+import { type Log, silentLog } from '../../src/log.ts'
 import { type Script, scriptedResolver, unbound, validatingResolver } from '../support/dns.ts'
 import { box, ca, NEVER, person } from './people.ts'
 
@@ -103,6 +104,51 @@ describe('SMIMEA (RFC 8162)', () => {
     expect(await silence(damaged.source)).toContain('cannot be read')
   })
 
+  test('B48 B69 a resolver that never validates is silent, and says so once', async () => {
+    let now = 0
+    let validating = false
+    const resolver = await scriptedResolver(
+      () => ({ code: 3, authentic: validating }),
+      () => validating,
+    )
+    onTestFinished(() => resolver.close())
+    const { log, said } = recorder()
+    const source = openSmimea({ server: resolver.server, clock: () => now, log })
+    for (let turn = 0; turn < 7; turn++)
+      expect(await silence(source)).toContain('does not vouch for .')
+    expect(resolver).toMatchObject({ probed: ['.'], asked: [] })
+    now = 30_000
+    expect(await silence(source)).toContain('does not vouch')
+    expect(resolver.probed).toHaveLength(2)
+    validating = true
+    now = 60_000
+    expect(await find(source)).toEqual([])
+    expect(await find(source)).toEqual([])
+    expect(resolver.probed).toHaveLength(3)
+    expect(said).toEqual(['resolver-does-not-validate', 'resolver-validates'])
+    // It may have been set up anew meanwhile.
+    validating = false
+    now = 660_000
+    expect(await silence(source)).toContain('does not vouch')
+  })
+
+  test('one probe for all who ask at once', async () => {
+    const resolver = await scriptedResolver(() => ({ code: 3 }))
+    onTestFinished(() => resolver.close())
+    const source = openSmimea({ server: resolver.server, probe: 'signed.test' })
+    await Promise.all(Array.from({ length: 20 }, (_, at) => find(source, `u${at}@signed.test`)))
+    expect(resolver.probed).toEqual(['signed.test'])
+  })
+
+  test('an address whose zone is broken does not trip the breaker for the others', async () => {
+    const { source } = await house(name =>
+      name.endsWith('broken.test') ? { code: 2 } : { records: [full(ann)] },
+    )
+    for (let turn = 0; turn < 7; turn++)
+      expect(await silence(source, 'x@broken.test')).toContain('SERVFAIL')
+    expect(await find(source)).toEqual(['ann@signed.test'])
+  })
+
   test('a resolver that is not there: silence, and a breaker', async () => {
     const source = openSmimea({ server: { address: '127.0.0.1', port: 1 } })
     for (let turn = 0; turn < 5; turn++) expect(await silence(source)).toContain('ECONNREFUSED')
@@ -120,10 +166,27 @@ describe.skipIf(unbound.missing)(`a real validating resolver${withUnbound}`, () 
     )
     const resolver = await validatingResolver(people.map(issued => [owner, full(issued)]))
     onTestFinished(() => resolver.close())
-    const source = openSmimea({ server: resolver.server })
+    const source = openSmimea({ server: resolver.server, probe: 'signed.test' })
     expect(await find(source, 'ann@signed.test')).toEqual(['ann@signed.test'])
     expect(await find(source, 'ann@plain.test')).toEqual([])
     expect(await silence(source, 'ann@forged.test')).toContain('SERVFAIL')
     expect(await find(source, 'bob@signed.test')).toEqual([])
   })
+
+  test('B48 B69 one that validates nothing: silence, for the root and for a name of its own', async () => {
+    const owner = ownerName('ann', 'x').replace('.x', '')
+    const resolver = await validatingResolver([[owner, full(ann)]], 'iterator')
+    onTestFinished(() => resolver.close())
+    const source = openSmimea({ server: resolver.server, probe: 'signed.test' })
+    expect(await silence(source, 'ann@signed.test')).toContain('does not vouch for signed.test')
+    expect(await silence(source, 'nobody@signed.test')).toContain('does not vouch for signed.test')
+  })
 })
+
+/** A log that keeps the names of events. */
+function recorder() {
+  const said: string[] = []
+  const tell = (event: string) => void said.push(event)
+  const log = { ...silentLog, info: tell, warn: tell, error: tell } satisfies Log
+  return { log, said }
+}

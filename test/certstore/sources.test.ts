@@ -47,7 +47,7 @@ test('in the order of the configuration, only what is slow with a memory', async
           attributes: undefined,
           ...remote,
         },
-        { kind: 'smimea', address: '127.0.0.1', port: 1, ...remote },
+        { kind: 'smimea', address: '127.0.0.1', port: 1, probe: '.', ...remote },
         { kind: 'http', url: 'https://127.0.0.1:1/{hash}', ...remote },
         { kind: 'domain', domain: 'partner.test', files: folder },
       ],
@@ -92,7 +92,7 @@ test('a remote source is asked once for each mailbox', async () => {
   const resolver = await scriptedResolver(() => ({ code: 3 }))
   onTestFinished(() => resolver.close())
   const { inOrder, caches } = open([
-    { kind: 'smimea', ...resolver.server, timeoutMs: 500, domains: undefined },
+    { kind: 'smimea', ...resolver.server, probe: '.', timeoutMs: 500, domains: undefined },
   ])
   const [smimea] = inOrder
   for (let turn = 0; turn < 5; turn++)

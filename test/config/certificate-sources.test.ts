@@ -69,7 +69,14 @@ describe('sources of certificates', () => {
         timeoutMs: 1000,
         domains: ['partner.test'],
       },
-      { kind: 'smimea', address: '127.0.0.1', port: 53, timeoutMs: 2000, domains: undefined },
+      {
+        kind: 'smimea',
+        address: '127.0.0.1',
+        port: 53,
+        probe: '.',
+        timeoutMs: 2000,
+        domains: undefined,
+      },
       {
         kind: 'http',
         url: 'https://keys.partner.test/c/{hash}.p7b',

@@ -24,9 +24,17 @@ export interface Script {
   readonly spoil?: (message: Buffer) => Buffer
 }
 
-/** A resolver that speaks real messages over TCP. */
-export async function scriptedResolver(script: (name: string) => Script | undefined) {
+/**
+ * A resolver that speaks real messages over TCP.
+ *
+ * @param validates Whether it vouches for a name that is asked for its SOA, by which it is probed.
+ */
+export async function scriptedResolver(
+  script: (name: string) => Script | undefined,
+  validates: () => boolean = () => true,
+) {
   const asked: string[] = []
+  const probed: string[] = []
   const sockets = new Set<Socket>()
   const server = createServer(socket => {
     sockets.add(socket)
@@ -34,8 +42,9 @@ export async function scriptedResolver(script: (name: string) => Script | undefi
     socket.on('data', (octets: Buffer) => {
       const query = decode(octets.subarray(2))
       const [question] = query.questions!
-      asked.push(question!.name)
-      const said = script(question!.name)
+      const isProbe = question!.type === 'SOA'
+      ;(isProbe ? probed : asked).push(question!.name)
+      const said = isProbe ? { authentic: validates() } : script(question!.name)
       if (!said) return
       const { records = [], authentic = true, code = 0, spoil = (octets: Buffer) => octets } = said
       const message = streamEncode({
@@ -53,6 +62,7 @@ export async function scriptedResolver(script: (name: string) => Script | undefi
   return {
     server: { address: '127.0.0.1', port },
     asked,
+    probed,
     close() {
       for (const socket of sockets) socket.destroy()
       server.close()
@@ -73,9 +83,13 @@ export const unbound: { readonly missing: string | undefined } = {
  * Starts unbound with zones of its own: `signed.test` with an anchor, `plain.test` without, and
  * `forged.test`, whose records were changed after it was signed.
  *
+ * @param modules Without the validator it answers all the same, and vouches for nothing.
  * @param records Owner name without the zone, and data in hexadecimal, for each of the zones.
  */
-export async function validatingResolver(records: readonly (readonly [string, Buffer])[]) {
+export async function validatingResolver(
+  records: readonly (readonly [string, Buffer])[],
+  modules: 'validator iterator' | 'iterator' = 'validator iterator',
+) {
   const folder = await mkdtemp(join(tmpdir(), 'postern-unbound-'))
   const lines = records.map(
     ([name, data]) => `${name} 60 IN TYPE53 \\# ${data.length} ${data.toString('hex')}`,
@@ -93,7 +107,7 @@ export async function validatingResolver(records: readonly (readonly [string, Bu
   )
   await writeFile(join(folder, 'anchors'), anchors.join('\n'))
   const port = await freePort()
-  await writeFile(join(folder, 'unbound.conf'), configuration(folder, port))
+  await writeFile(join(folder, 'unbound.conf'), configuration(folder, port, modules))
   const child = spawn('/usr/sbin/unbound', ['-d', '-p', '-c', join(folder, 'unbound.conf')], {
     stdio: 'ignore',
   })
@@ -133,7 +147,7 @@ function zone(name: string, lines: readonly string[]): string {
   ].join('\n')
 }
 
-function configuration(folder: string, port: number): string {
+function configuration(folder: string, port: number, modules: string): string {
   const zones = ['signed.test', 'plain.test', 'forged.test'].map(
     name => `auth-zone:
   name: "${name}"
@@ -150,7 +164,7 @@ function configuration(folder: string, port: number): string {
   chroot: ""
   directory: "${folder}"
   pidfile: ""
-  module-config: "validator iterator"
+  module-config: "${modules}"
   trust-anchor-file: "${folder}/anchors"
   local-zone: "test." nodefault
   domain-insecure: "plain.test"

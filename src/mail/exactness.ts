@@ -26,6 +26,7 @@ import { PosternError } from '../errors.ts'
 import { repeatedFields } from './author.ts'
 import { Base64Decoder } from './base64.ts'
 import { charsetCheck, hasControl, type OctetCheck } from './charset.ts'
+import { CrlfCheck } from './crlf.ts'
 import { type Entity, type MultipartFrame, type WalkLimits, walk } from './entity.ts'
 import type { HeaderField, HeaderSection } from './header-section.ts'
 import type { Content } from './mail-object.ts'
@@ -88,8 +89,8 @@ export async function exactnessOf(content: Content, limits?: WalkLimits): Promis
     if (!isStructural(error)) throw error
     return inexact('structure-ambiguous', error.message)
   }
-  if (gauge.fault) return gauge.fault
-  if (gauge.endsOpen) return inexact('line-end', 'a CR alone at the end')
+  const inLines = gauge.end()
+  if (inLines) return inLines
   const examination = { content, escapes: gauge.escapes }
   return (await entityFault(examination, root, 'root')) ?? { kind: 'exact' }
 }
@@ -126,30 +127,18 @@ function gauged(content: Content, gauge: LineGauge): Content {
 class LineGauge {
   fault: Fault | undefined
   escapes = false
-  /** The last octet was a CR. */
-  endsOpen = false
+  readonly #lineEnds = new CrlfCheck()
 
   push(chunk: Buffer): void {
     if (this.fault || chunk.length === 0) return
-    if (!this.#passLines(chunk)) this.fault = inexact('line-end', 'a CR or LF alone')
+    if (!this.#lineEnds.push(chunk)) this.fault = inexact('line-end', 'a CR or LF alone')
     else if (hasControl(chunk)) this.fault = inexact('control-octet', 'a control octet')
     else if (chunk.includes(ESC)) this.escapes = true
   }
 
-  #passLines(chunk: Buffer): boolean {
-    if (this.endsOpen && chunk[0] !== LF) return false
-    let at = this.endsOpen ? 1 : 0
-    this.endsOpen = false
-    for (;;) {
-      const cr = chunk.indexOf(CR, at)
-      const lf = chunk.indexOf(LF, at)
-      if (lf < 0) {
-        this.endsOpen = cr === chunk.length - 1
-        return cr < 0 || this.endsOpen
-      }
-      if (cr !== lf - 1) return false
-      at = lf + 1
-    }
+  end(): Fault | undefined {
+    if (this.fault) return this.fault
+    return this.#lineEnds.end() ? undefined : inexact('line-end', 'a CR alone at the end')
   }
 }
 
@@ -415,7 +404,5 @@ const BLANKS = /^[ \t\r\n]*$/
 const MAX_AROUND_OCTETS = 400
 
 const TAB = 0x09
-const LF = 0x0a
-const CR = 0x0d
 const ESC = 0x1b
 const SPACE = 0x20

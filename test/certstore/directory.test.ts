@@ -11,6 +11,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { Authorities } from '../../src/certstore/authorities.ts'
+import { cached } from '../../src/certstore/cache.ts'
 import { createDirectory, type Search } from '../../src/certstore/directory.ts'
 import { openDomain } from '../../src/certstore/domain.ts'
 import { fetcher } from '../../src/certstore/fetch.ts'
@@ -161,6 +163,39 @@ describe('choosing', () => {
     expect(chosenOf(search)).toBe(fingerprintOf(valid))
     expect(search).toMatchObject({ source: expect.stringMatching(/^files:.*more$/) })
     expect(words).toMatch(/not chosen .*expired/)
+  })
+})
+
+describe('authorities of a remote source', () => {
+  test('B39 a leaf keeps its own, however many others the source has shown', async () => {
+    const middle = await issue({
+      ...{ commonName: 'Middle', authority: true, issuer: root },
+      ...{ notBefore: days(-100), notAfter: days(100) },
+    })
+    const others = await Promise.all(
+      Array.from({ length: 201 }, (_, at) =>
+        issue({
+          ...{ commonName: `Other ${at}`, authority: true, key: middle },
+          ...{ notBefore: days(-100), notAfter: days(100) },
+        }),
+      ),
+    )
+    const pool = new Authorities()
+    pool.add(others.map(({ der }) => parseCertificate(der)))
+    const leaf = parseCertificate((await ann({ issuer: middle })).der)
+    const beside = [parseCertificate(middle.der)]
+    pool.add(beside)
+    expect(pool.all()).toHaveLength(200)
+    const source = cached({
+      name: 'ldap:test',
+      find: async () => [{ certificate: leaf, source: 'ldap:test', via: 'address', beside }],
+      intermediates: () => pool.all(),
+    })
+    const anchors = [parseCertificate(root.der)]
+    const trust = { anchors, intermediates: [], revocationMode: 'off' as const }
+    const directory = createDirectory([source], trust, () => new Date())
+    for (let turn = 0; turn < 2; turn++)
+      expect(await directory.search(box(ANN), NEVER)).toMatchObject({ kind: 'valid' })
   })
 })
 

@@ -150,7 +150,7 @@ class Workers {
 
 /** A new worker gets the configuration as data, so that all of a generation have the same. */
 function hire(config: Config): Worker {
-  const worker = cluster.fork({ ...ARENAS, ...process.env })
+  const worker = cluster.fork({ ...MALLOC, ...process.env })
   // A write to one that has just died. Its exit tells the rest; without a listener the primary would go too.
   worker.on('error', () => undefined)
   say(worker, { config })
@@ -230,10 +230,12 @@ SIGTERM finishes what is in flight and exits 0; SIGHUP reloads without dropping 
  */
 const HEAP = ['--max-semi-space-size=2', '--expose-gc']
 /**
- * One arena of the C library for all threads of a worker: buffers that one thread has freed another
- * may use, which is 80 MB less with large messages. Other C libraries do not know the name.
+ * How the C library of Linux keeps memory; others do not know the names. One arena for all threads of
+ * a worker: buffers that one thread has freed another may use, which is 80 MB less with large messages.
+ * And whatever is larger than a socket's buffer of 64 KiB goes back to the system when it is freed: left
+ * alone, the library keeps tens of megabytes of holes between buffers that are in use.
  */
-const ARENAS = { MALLOC_ARENA_MAX: '1' }
+const MALLOC = { MALLOC_ARENA_MAX: '1', MALLOC_MMAP_THRESHOLD_: '66000' }
 const RESTART_MS = 200
 const RETIRE_MS = 5_000
 /** Workers that may stay for the sake of their sessions. */

@@ -6,14 +6,19 @@
  * @module
  */
 import { PosternError } from '../errors.ts'
+import { sweepAfter } from './sweep.ts'
 
 /** Encodes octets that are at hand as lines of 76 characters, the last one ended by CRLF too. */
 export function base64Lines(octets: Buffer): Buffer {
-  const text = Buffer.from(octets.toString('base64'), 'latin1')
-  const lines = Buffer.allocUnsafe(text.length + 2 * Math.ceil(text.length / LINE_CHARACTERS))
-  let written = 0
-  for (let start = 0; start < text.length; start += LINE_CHARACTERS) {
-    written += text.copy(lines, written, start, start + LINE_CHARACTERS)
+  const text = octets.toString('base64')
+  const count = Math.ceil(text.length / LINE_CHARACTERS)
+  const lines = Buffer.allocUnsafe(text.length + 2 * count)
+  // The text goes to the end, and its lines move forward one by one to where they belong: so it is
+  // never in memory a third time. A line and its CRLF end in front of the next one's characters.
+  let start = 2 * count
+  lines.write(text, start, 'latin1')
+  for (let written = 0; start < lines.length; start += LINE_CHARACTERS) {
+    written += lines.copy(lines, written, start, start + LINE_CHARACTERS)
     lines[written++] = CR
     lines[written++] = LF
   }
@@ -34,7 +39,11 @@ export async function* encodeBase64Lines(
       const block = chunk.subarray(start, start + BLOCK_OCTETS)
       const octets = rest.length === 0 ? block : Buffer.concat([rest, block])
       const whole = octets.length - (octets.length % LINE_OCTETS)
-      if (whole > 0) yield base64Lines(octets.subarray(0, whole))
+      if (whole > 0) {
+        // What was encoded, and what it has become.
+        sweepAfter(whole * 2.4)
+        yield base64Lines(octets.subarray(0, whole))
+      }
       rest = octets.subarray(whole)
     }
   }

@@ -17,6 +17,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PosternError } from '../errors.ts'
 import type { Content, ContentShape } from './mail-object.ts'
+import { sweepAfter } from './sweep.ts'
 
 /** Where contents are held: one for a process, so that its bound is the process's bound. */
 export interface ContentStore {
@@ -474,21 +475,6 @@ function full(cause: Error): PosternError {
   })
 }
 
-/**
- * Counts octets of buffers that are of no more use, and sweeps the young generation when they have
- * become many. They lie outside the heap, where the collector hardly sees them: left to itself it lets
- * a hundred megabytes of them stand. Does nothing where the process was not given `--expose-gc`.
- */
-function sweepAfter(octets: number): void {
-  unswept += octets
-  if (unswept < SWEEP_OCTETS) return
-  unswept = 0
-  const { gc } = globalThis as { gc?: (how: { type: 'minor' }) => void }
-  gc?.({ type: 'minor' })
-}
-
-let unswept = 0
-
 function lost(cause: Error | null): PosternError {
   return new PosternError('ERR_CONTENT_HELD', 'transient', 'held message cannot be read back', {
     cause: cause ?? new Error('file of the content is shorter than was written'),
@@ -510,8 +496,8 @@ const MIN_SLAB = 8 * 1024
 const MAX_SLAB = 64 * 1024
 /** Encrypted octets that wait for the disk before the writer has to wait. */
 const MAX_QUEUE_OCTETS = 64 * 1024
-const READ_OCTETS = 64 * 1024
-const SWEEP_OCTETS = 16 * 1024 * 1024
+/** A message of many megabytes has several buffers of this size in flight, and so has every other. */
+const READ_OCTETS = 32 * 1024
 const CIPHER = 'aes-256-ctr'
 const BLOCK_OCTETS = 16
 /** RFC 5321 §4.5.3.1.6, without CRLF. */

@@ -51,7 +51,7 @@ export interface Conversation {
   /** Says DATA. Anything but 354 means that no content may follow. */
   data(): Promise<Reply>
   /**
-   * Sends the content and stops before the final dot. The last octets of it, up to 64 KiB, are held
+   * Sends the content and stops before the final dot. The last octets of it, up to 32 KiB, are held
    * back and leave with the dot, so that a small message is one write.
    *
    * @param octets Dots not stuffed. Chunks must stay as they are until `end` was answered. What it
@@ -329,4 +329,4 @@ function asPosternError(error: unknown): PosternError {
 
 /** esmtp-value (RFC 5321 §4.1.2): nothing that could end the parameter or the line. */
 const PARAMETER = /^[!-<>-~]+$/
-const HELD_OCTETS = 65_536
+const HELD_OCTETS = 32_768

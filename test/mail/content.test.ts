@@ -174,7 +174,7 @@ describe('ContentWriter', () => {
       Buffer.alloc(300_000, 'x'),
     ])
     const reading = content.read()[Symbol.asyncIterator]()
-    expect((await reading.next()).value.length).toBe(65_536)
+    expect((await reading.next()).value.length).toBe(32_768)
     const next = reading.next()
     content.dispose()
     await expect(next).rejects.toThrow('disposed')

@@ -7,6 +7,7 @@ import { openSqliteStore } from '../../src/certstore/store.ts'
 import { holdingsOf } from '../../src/commands/cert/holdings.ts'
 import { cert } from '../../src/commands/cert.ts'
 import { loadConfig } from '../../src/config/load.ts'
+import type { Capabilities } from '../../src/crypto/smime/capabilities.ts'
 import { parseCertificate } from '../../src/crypto/x509/certificate.ts'
 import {
   certificatePem,
@@ -312,6 +313,29 @@ describe('the harvest', () => {
     )
   })
 
+  test('why: what the chosen one reads, and what waits; files come before the harvest', async () => {
+    const next = await person(address, { notBefore: days(-1) })
+    const capabilities = [
+      { oid: '2.16.840.1.101.3.4.1.46', parameters: undefined },
+      { oid: '1.2.3', parameters: undefined },
+    ]
+    await harvest(bob, 0, capabilities)
+    await harvest(next, 1000)
+    const { out, code } = await run('why', address)
+    expect(out).toMatch(/^ {2}from {9}harvested, bears the address$/m)
+    expect(out).toMatch(/^ {2}reads {8}aes-256-gcm, 1\.2\.3$/m)
+    expect(out).toMatch(/^ {2}harvested {4}CN=bob.*: waits until .*; see cert pending$/m)
+    expect(code).toBe(0)
+    const [chosen] = JSON.parse((await run('why', address, '--json')).out).considered
+    expect(chosen.capabilities).toEqual(['2.16.840.1.101.3.4.1.46', '1.2.3'])
+
+    const older = await person(address, { notBefore: days(-8) })
+    await run('import', await put('older.pem', certificatePem(older.der)))
+    const told = await run('why', address)
+    expect(told.out).toContain(`  fingerprint  ${fingerprintOf(older)}`)
+    expect(told.out).not.toContain(fingerprintOf(bob))
+  })
+
   test('where several wait, or none, one has to be named', async () => {
     await harvest(bob)
     const two = [await person(address), await person(address)]
@@ -431,13 +455,18 @@ async function configure(sources: readonly string[]): Promise<string> {
 }
 
 /** @param laterMs Signed so much later than now. */
-async function harvest({ der }: Issued, laterMs = 0) {
+async function harvest({ der }: Issued, laterMs = 0, capabilities: Capabilities = []) {
   const store = openSqliteStore(join(place, 'state', 'certificates.sqlite'))
   const harvested = openHarvested({ store, ownDomains: new Set(['example.test']) })
   const certificate = parseCertificate(Buffer.from(der))
   const mailbox = box(certificate.addresses[0]!)
   try {
-    return await harvested.offer({ mailbox, certificate, signedAt: new Date(Date.now() + laterMs) })
+    return await harvested.offer({
+      mailbox,
+      certificate,
+      signedAt: new Date(Date.now() + laterMs),
+      capabilities,
+    })
   } finally {
     harvested.close?.()
   }

@@ -5,10 +5,16 @@
  */
 import type { Considered, Search } from '../../certstore/directory.ts'
 import type { Fetch } from '../../certstore/fetch.ts'
+import { isUsable } from '../../certstore/harvest-rules.ts'
 import type { Config } from '../../config/config.ts'
+import { contentCipherByOid } from '../../crypto/content-encryption.ts'
+import type { Capabilities } from '../../crypto/smime/capabilities.ts'
+import { parseCertificate } from '../../crypto/x509/certificate.ts'
 import { visible } from '../../log.ts'
 import type { Mailbox } from '../../mail/address.ts'
 import { directoryOf } from '../assembly.ts'
+import { stateOf } from './harvest-words.ts'
+import { withHarvest } from './holdings.ts'
 import { accountOf, describe, label, row, tellFaults } from './words.ts'
 
 /** Prints what a message to the mailbox would be encrypted to; 0, or 1 where there is nothing. */
@@ -23,13 +29,26 @@ export async function why(
     const search = await directory.search(mailbox, AbortSignal.timeout(SEARCH_MS))
     const told = json
       ? JSON.stringify(inFields(search), undefined, 2)
-      : inWords(mailbox.toString(), search)
+      : [inWords(mailbox.toString(), search), ...(await waitingRows(mailbox, config))].join('\n')
     console.log(told)
     tellFaults(faults, json)
     return search.kind === 'valid' ? 0 : 1
   } finally {
     directory.close()
   }
+}
+
+/** What signed mail has brought and is not used yet. */
+async function waitingRows(mailbox: Mailbox, config: Config): Promise<string[]> {
+  if (!config.certificates.some(({ kind }) => kind === 'harvested')) return []
+  const record = await withHarvest(config, harvest => harvest.record(mailbox))
+  const now = Date.now()
+  return (record?.certificates ?? [])
+    .filter(stored => stored.removedAt === null && !isUsable(stored, now))
+    .map(stored => {
+      const what = label(parseCertificate(stored.der))
+      return row('harvested', `${what}: ${stateOf(stored, now)}; see cert pending`)
+    })
 }
 
 function inWords(address: string, search: Search): string {
@@ -73,14 +92,20 @@ function pinnedRow(search: Search): string[] {
     : []
 }
 
-function chosenBecause({ source, via, belief }: Considered): string[] {
+function chosenBecause({ source, via, belief, capabilities = [] }: Considered): string[] {
   const by = via === 'address' ? 'bears the address' : 'stands for the whole domain'
   const note = belief.kind === 'valid' ? belief.note : undefined
   return [
     row('from', `${visible(source)}, ${by}`),
     row('chosen', 'valid, and the newest of those that are'),
+    ...(capabilities.length > 0 ? [row('reads', capabilitiesText(capabilities))] : []),
     ...(note === undefined ? [] : [row('note', visible(note))]),
   ]
+}
+
+/** What we know of it by its name; the rest by its object identifier. */
+function capabilitiesText(capabilities: Capabilities): string {
+  return capabilities.map(({ oid }) => contentCipherByOid(oid)?.name ?? oid).join(', ')
 }
 
 function notChosen(other: Considered, chosen: Considered | undefined): string {
@@ -104,10 +129,11 @@ function inFields(search: Search) {
     silence: search.kind === 'unknown' ? search.silence : undefined,
     pinned: search.kind === 'valid' ? search.pinned : undefined,
     alsoTo: [...devicesOf(search)],
-    considered: search.considered.map(({ certificate, source, via, belief }) => ({
+    considered: search.considered.map(({ certificate, source, via, belief, capabilities }) => ({
       ...accountOf(certificate),
       source,
       via,
+      capabilities: capabilities?.map(({ oid }) => oid),
       belief: belief.kind,
       reason: belief.kind === 'valid' ? belief.note : belief.reason,
     })),

@@ -159,7 +159,7 @@ describe('GnuPG', () => {
           ['--encrypt', ...to, '-o', out, join(folder, 'entity')],
           env,
         )
-        expect(said.code, said.said).toBe(0)
+        expect(said.code, `${said.said}`).toBe(0)
         const outcome = await opened(await readFile(out), [people.of('rsa-2048')])
         expect(outcome).toBe(`${cipher} rsa-pkcs1\n${ENTITY.toString()}`)
       }
@@ -193,7 +193,7 @@ describe('NSS', () => {
     const out = join(folder, 'nss.der')
     const args = ['-E', ...database, '-r', 'rsa-2048', '-i', join(folder, 'entity'), '-o', out]
     const { code, said } = await run('cmsutil', args)
-    expect(code, said).toBe(0)
+    expect(code, `${said}`).toBe(0)
     const outcome = await opened(await readFile(out), [people.of('rsa-2048')])
     expect(outcome).toMatch(/^(?:aes-\d+-cbc|des-ede3-cbc) rsa-pkcs1\n/)
     expect(outcome.endsWith(ENTITY.toString())).toBe(true)
@@ -275,7 +275,7 @@ describe('messages of others', () => {
     )
     for (const file of files) {
       const text = await opened(cmsOf(file), keys)
-      expect(text, file).toMatch(/^\S+-cbc rsa-pkcs1\nContent-Type: /i)
+      expect(text, `${file}`).toMatch(/^\S+-cbc rsa-pkcs1\nContent-Type: /i)
     }
   })
 })

@@ -74,6 +74,19 @@ export function strengthKey({ content, management }: EncryptionChoice): string {
   return `${content.name} ${management.name === 'rsa-pkcs1' ? 'rsa-pkcs1' : 'any'}`
 }
 
+/**
+ * The cipher of one message for several certificates of a recipient: what the least of them gets on its
+ * own, for whatever reads more reads that too.
+ *
+ * @param choices At least one.
+ */
+export function contentForAll(choices: readonly EncryptionChoice[]): ContentCipher {
+  return choices
+    .map(({ content }) => content)
+    .toSorted(byStrength)
+    .at(-1)!
+}
+
 function byStrength(one: ContentCipher, other: ContentCipher): number {
   return Number(other.authenticated) - Number(one.authenticated) || other.keyOctets - one.keyOctets
 }

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import * as OID from '../../../src/crypto/cms/oids.ts'
 import type { Capabilities } from '../../../src/crypto/smime/capabilities.ts'
 import {
+  contentForAll,
   type EncryptionProfile,
   encryptionFor,
   strengthKey,
@@ -115,6 +116,14 @@ describe('B70 one weak recipient does not lower the message of another', () => {
     expect(key('modern', 'rsa-2048')).toBe(key('compatible', 'p-256', [OID.AES_256_GCM]))
     expect(key('compatible', 'p-256')).toBe(key('edi-energy', 'rsa-2048'))
   })
+})
+
+test('several devices of one recipient: what the least of them reads', () => {
+  const choices = [[OID.AES_256_GCM], undefined, [OID.AES_256_GCM, OID.AES_128_CBC]].map(oids =>
+    encryptionFor(people.of('rsa-2048').certificate, 'compatible', asCapabilities(oids)),
+  )
+  expect(contentForAll(choices).name).toBe('aes-256-cbc')
+  expect(contentForAll(choices.slice(0, 1)).name).toBe('aes-256-gcm')
 })
 
 function chosen(

@@ -170,7 +170,13 @@ function* checkRule(
   config: PartialConfig,
   at: Findings,
 ): Generator<Finding> {
-  const { sign, encrypt, otherwise, onBadSignature } = rule.then ?? {}
+  const { sign, encrypt, otherwise, onBadSignature, encryptToAuthor } = rule.then ?? {}
+  if (encryptToAuthor && encrypt === 'never')
+    yield at.fault(
+      [...path, 'then', 'encryptToAuthor'],
+      'has no effect: nothing is encrypted here',
+      'set encrypt to when-possible or always, or take encryptToAuthor out',
+    )
   if (otherwise !== undefined && sign !== undefined && encrypt !== undefined)
     if (sign !== 'always' && encrypt !== 'always')
       yield at.fault(

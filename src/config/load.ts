@@ -165,9 +165,9 @@ async function credentialsOf(
 }
 
 function ruleOf({ name, when, then }: ParsedConfig['rules'][number]): RuleSpec {
-  const { sign, encrypt, signature, profile, otherwise = 'reject' } = then
-  const inbound = inboundOf(then)
-  return { name, when, wish: { sign, encrypt, signature, profile, otherwise, inbound } }
+  const { sign, encrypt, signature, profile, otherwise = 'reject', encryptToAuthor } = then
+  const outbound = { sign, encrypt, signature, profile, otherwise, encryptToAuthor }
+  return { name, when, wish: { ...outbound, inbound: inboundOf(then) } }
 }
 
 /** What a rule leaves out is as it is where no rule matches. */

@@ -159,6 +159,9 @@ const then = z
       .union([z.enum(['reject', 'defer']), route])
       .optional()
       .meta({ description: 'reject (default), defer or { route: NAME }: where an always fails' }),
+    encryptToAuthor: flag(
+      'true: the author of what is encrypted can open it too, as a copy in a Sent folder',
+    ).prefault(false),
     // Without defaults here: what is not said must not contradict what is.
     decrypt: word(['never', 'when-possible'], 'never (default) or when-possible').optional(),
     verify: word(['never', 'stamp', 'require'], 'never, stamp (default) or require').optional(),

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Directory, Search } from '../certstore/directory.ts'
+import type { Search } from '../certstore/directory.ts'
 import type { Identities } from '../certstore/identities.ts'
 import type { Signer } from '../crypto/key.ts'
 import { PosternError } from '../errors.ts'
@@ -31,6 +31,8 @@ import type {
   Wish,
 } from '../policy/treatment.ts'
 import type { Client } from '../smtp/transaction.ts'
+import { type AuthorCopy, type CopyParts, findAuthorCopy } from './author-copy.ts'
+import type { Reading } from './inbound.ts'
 import { provenClasses } from './proof.ts'
 
 /** A forward-path that the next hop of its direction has accepted. */
@@ -50,10 +52,8 @@ export interface Message {
 }
 
 /** Where decisions come from. */
-export interface DecisionParts {
+export interface DecisionParts extends CopyParts {
   readonly rules: Ruleset
-  readonly identities: Identities
-  readonly directory: Directory
 }
 
 /** What was decided for one forward-path, and everything that it was decided by. */
@@ -66,7 +66,11 @@ export interface Decision extends Recipient {
   readonly signer: Signer | undefined
   /** What to encrypt to, where the treatment is `encrypt`; and what else was considered. */
   readonly found: Search | undefined
+  /** What a copy for the author is encrypted to, where there is to be one. */
+  readonly copy: AuthorCopy | undefined
   readonly treatment: Treatment
+  /** What the message is for an inbound recipient; undefined for an outbound one. */
+  readonly reading?: Reading | undefined
 }
 
 /**
@@ -88,6 +92,8 @@ export async function decideAll(
   const isPromised = wished.some(({ wish }) => asksForProof(wish))
   const proven = isPromised ? await provenClasses(message, known.classes) : known.classes
   const author = authorOf(message.section)
+  // Sought once for all recipients, and only if one of them needs it.
+  let copy: Promise<AuthorCopy> | undefined
   return Promise.all(
     wished.map(async ({ recipient, facts, wish }) => {
       const classes = asksForProof(wish) ? proven : facts.classes
@@ -98,6 +104,9 @@ export async function decideAll(
         ? await (recipient.search ?? parts.directory.search(recipient.forwardPath.mailbox, signal))
         : undefined
       const findings = { signer: finding, certificate: certificateFinding(found) }
+      const treatment = conclude(wish, classes, findings)
+      const isCopied = treatment.kind === 'encrypt' && wish.encryptToAuthor
+      if (isCopied) copy ??= findAuthorCopy(author.mailbox, parts, { now, signal })
       return {
         ...recipient,
         facts: classes === facts.classes ? facts : { ...facts, classes },
@@ -105,7 +114,8 @@ export async function decideAll(
         findings,
         signer,
         found,
-        treatment: conclude(wish, classes, findings),
+        copy: isCopied ? await copy : undefined,
+        treatment,
       }
     }),
   )

@@ -61,6 +61,17 @@ export function concludeInbound(
   return cameEncrypted ? DELIVER : { kind: 'reject', cause: 'bad-signature', reason }
 }
 
+/** What is done, in short: `open where possible, verify, stamp`. */
+export function inboundAction({ inbound }: Pick<Wish, 'inbound'>): string {
+  const { decrypt, verify } = inbound
+  return [
+    ...(decrypt === 'never' ? [] : ['open where possible']),
+    ...(verify === 'never' ? [] : ['verify']),
+    ...(verify === 'require' ? ['refuse without a good signature'] : []),
+    'stamp',
+  ].join(', ')
+}
+
 /** What is wished for an inbound message, a sentence each; what cannot happen is not told. */
 export function explainInbound({ inbound }: Pick<Wish, 'inbound'>): readonly string[] {
   return [

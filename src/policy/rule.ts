@@ -65,6 +65,7 @@ export interface WishSpec {
   readonly signature: SignatureFormat
   readonly profile: EncryptionProfile
   readonly otherwise: Otherwise
+  readonly encryptToAuthor: boolean
   readonly inbound: InboundWish
 }
 
@@ -199,7 +200,7 @@ function mailboxTest(pattern: string): TextTest {
 /** Finds the fields of a name that match one of the patterns. */
 interface FieldTest {
   readonly name: string
-  placesIn(header: Facts['header']): readonly FieldPlace[]
+  readonly placesIn: (header: Facts['header']) => readonly FieldPlace[]
 }
 
 function fieldTest(written: string, patterns: readonly string[]): FieldTest {
@@ -222,5 +223,6 @@ const NO_RULE: Wish = {
   signature: 'clear',
   profile: 'compatible',
   otherwise: 'reject',
+  encryptToAuthor: false,
   inbound: INBOUND_BY_DEFAULT,
 }

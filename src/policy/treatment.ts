@@ -57,6 +57,8 @@ export interface Wish {
   readonly signature: SignatureFormat
   readonly profile: EncryptionProfile
   readonly otherwise: Otherwise
+  /** A copy for the originator (RFC 8551 §3.3): what is encrypted, its author can open too. */
+  readonly encryptToAuthor: boolean
   /** Of account where the forward-path is inbound. */
   readonly inbound: InboundWish
   /**

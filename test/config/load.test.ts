@@ -121,6 +121,7 @@ describe('defaults', () => {
           signature: 'clear',
           profile: 'compatible',
           otherwise: 'reject',
+          encryptToAuthor: false,
           inbound: {
             decrypt: 'never',
             verify: 'stamp',
@@ -439,6 +440,7 @@ describe('options side by side', () => {
     [{ hostname: '' }, 'hostname: is missing'],
     [{ domains: '[]' }, 'domains: a list is empty'],
     [then('{ sign: always }'), 'rules[0].then.sign: "always" cannot be met'],
+    [then('{ encryptToAuthor: true }'), 'rules[0].then.encryptToAuthor: true has no effect'],
     [then('{ otherwise: defer }'), 'rules[0].then.otherwise: "defer" has no effect'],
     [then('{ encrypt: always, otherwise: { route: x } }'), 'otherwise.route: "x" is no next hop'],
     [

@@ -354,7 +354,11 @@ describe('explain', () => {
       /^ {2}otherwise +with sign: never in rule outbound it would not be signed$/m,
     )
     expect(carol).toMatch(/^ {2}direction +inbound, by next hop inbound$/m)
-    expect(carol).toMatch(/^ {2}action +pass byte for byte$/m)
+    expect(carol).toMatch(/^ {2}action +verify, stamp$/m)
+    expect(carol).toMatch(
+      /^ {2}inbound +its signature is verified, and the verdict stamped on it$/m,
+    )
+    expect(carol).toMatch(/^ {2}otherwise +with decrypt: when-possible in a rule that matches/m)
   })
 
   test('--json: the same for programs', async () => {

@@ -52,6 +52,7 @@ const wish = (part: Partial<Wish>): Wish => ({
   signature: 'clear',
   profile: 'compatible',
   otherwise: 'reject',
+  encryptToAuthor: false,
   inbound: INBOUND_BY_DEFAULT,
   ...part,
 })
@@ -293,6 +294,7 @@ describe('decide', () => {
       signature: 'clear',
       profile: 'compatible',
       otherwise: 'reject',
+      encryptToAuthor: false,
       inbound: {
         decrypt: 'never',
         verify: 'stamp',

@@ -31,6 +31,7 @@ export function rule(name: string, when: ConditionSpec, wish: Partial<WishSpec> 
       signature: 'clear',
       profile: 'compatible',
       otherwise: 'reject',
+      encryptToAuthor: false,
       inbound: INBOUND_BY_DEFAULT,
       ...wish,
     },

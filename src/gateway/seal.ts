@@ -11,8 +11,10 @@
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { speaksFor } from '../mail/authentication-results.ts'
+import { decodeEncodedWords } from '../mail/encoded-word.ts'
 import { isPosternName } from '../mail/header-cleansing.ts'
 import { type HeaderField, parseHeaderSection } from '../mail/header-section.ts'
+import { skeleton } from '../mail/look-alike.ts'
 
 /** How the seal of a message stands. */
 export type SealCheck =
@@ -35,30 +37,32 @@ export function sealField(
   const stamped = parseHeaderSection(stamp).fields
   const seconds = Math.floor(time.getTime() / 1000)
   const bound = recipient === undefined ? 0 : 1
-  const hash = sealOf([...stamped, ...fields], { seconds, recipient }, key).toString('base64url')
-  return Buffer.from(`${SEAL}: v=1; t=${seconds}; to=${bound};\r\n\th=${hash}\r\n`, 'latin1')
+  const hash = sealOf(stamped[0]!, [...stamped, ...fields], { seconds, recipient }, key)
+  return Buffer.from(
+    `${SEAL}: v=1; t=${seconds}; to=${bound};\r\n\th=${hash.toString('base64url')}\r\n`,
+    'latin1',
+  )
 }
 
 /**
- * HMAC-SHA-256 over what a seal holds for. The first field of the stamp is the topmost
- * Authentication-Results; From, Date, Message-ID and X-Postern-* count as often as they stand there.
+ * HMAC-SHA-256 over what a seal holds for. From, Date, Message-ID and X-Postern-* count as often as they
+ * stand there.
  *
- * @param fields The message from its stamp on.
+ * @param results The Authentication-Results field of the stamp; servers behind us put theirs above it.
  */
 export function sealOf(
+  results: HeaderField,
   fields: readonly HeaderField[],
   { seconds, recipient }: { readonly seconds: number; readonly recipient: string | undefined },
   key: Buffer,
 ): Buffer {
   const hmac = createHmac('sha256', key)
   hmac.update(`v=1\nt=${seconds}\nto=${recipient === undefined ? '' : canonicalPath(recipient)}\n`)
-  const results = fields.find(({ key: name }) => name === RESULTS)
   const postern = fields.filter(
     ({ key: name }) => name.startsWith('x-postern-') && name !== SEAL_KEY,
   )
   const message = BOUND.flatMap(name => fields.filter(field => field.key === name))
-  for (const field of [...(results ? [results] : []), ...postern, ...message])
-    hmac.update(lineOf(field), 'latin1')
+  for (const field of [results, ...postern, ...message]) hmac.update(lineOf(field), 'latin1')
   return hmac.digest()
 }
 
@@ -74,21 +78,28 @@ export function checkSeal(
   key: Buffer,
 ): SealCheck {
   const seals = fields.filter(field => field.key === SEAL_KEY)
-  const results = fields.filter(field => speaksFor(field, authservId))
-  if (seals.length === 0 || results.length === 0) return { kind: 'missing' }
-  const fault = ambiguityOf(fields, results)
+  const [results, ...others] = fields.filter(
+    field => speaksFor(field, authservId) && tellsOfSmime(field),
+  )
+  if (seals.length === 0 || !results) return { kind: 'missing' }
+  const fault = ambiguityOf(fields, [results, ...others])
   if (fault !== undefined) return { kind: 'ambiguous', detail: fault }
   const parts = SEAL_BODY.exec(seals[0]!.body)
   if (!parts) return { kind: 'ambiguous', detail: 'the seal is not written as it should be' }
   const seconds = Number(parts[1])
   const hash = Buffer.from(parts[3]!, 'base64url')
   for (const recipient of parts[2] === '1' ? recipients.slice(0, MAX_TRIALS) : [undefined]) {
-    const expected = sealOf(fields, { seconds, recipient }, key)
+    const expected = sealOf(results, fields, { seconds, recipient }, key)
     // The text is compared by its octets: what decodes alike was not written by us.
     if (timingSafeEqual(expected, hash) && expected.toString('base64url') === parts[3])
       return { kind: 'good', time: new Date(seconds * 1000), recipient }
   }
   return { kind: 'bad' }
+}
+
+/** Servers behind us may add results of other methods without a name of theirs. */
+function tellsOfSmime({ body }: HeaderField): boolean {
+  return skeleton(decodeEncodedWords(body)).includes(METHOD)
 }
 
 /** Who reads a stamp must find one, or nobody knows which one was read. */
@@ -97,8 +108,6 @@ function ambiguityOf(
   results: readonly HeaderField[],
 ): string | undefined {
   if (results.length > 1) return 'several Authentication-Results fields are in our name'
-  if (results[0]!.key !== RESULTS || fields.find(({ key }) => key === RESULTS) !== results[0])
-    return 'another Authentication-Results field stands above ours'
   const names = fields.filter(({ name }) => isPosternName(name)).map(({ key }) => key)
   const strange = names.find(name => !name.startsWith('x-postern-'))
   if (strange !== undefined) return 'a field has a name that looks like ours'
@@ -120,10 +129,10 @@ function canonicalPath(path: string): string {
   return path.replace(/[\r\n]/g, '').toLowerCase()
 }
 
+const METHOD = skeleton('smime')
 const SEAL = 'X-Postern-Seal'
 const SEAL_KEY = 'x-postern-seal'
-const RESULTS = 'authentication-results'
 /** Where a server behind us changes the subject, the stamp stays good: it does not speak of it. */
 const BOUND = ['from', 'date', 'message-id']
-const SEAL_BODY = /^v=1; ?t=(\d{1,12}); ?to=([01]);[ \t]{0,8}h=([\w-]{43})$/
+const SEAL_BODY = /^v=1;[ \t]{0,8}t=(\d{1,12});[ \t]{0,8}to=([01]);[ \t]{0,8}h=([\w-]{43})$/
 const MAX_TRIALS = 100

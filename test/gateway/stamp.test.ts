@@ -190,6 +190,27 @@ describe('property: whatever a certificate says', () => {
   })
 })
 
+test('a certificate of any length makes no field longer than 2 KiB', () => {
+  const long = {
+    identifier: 'a',
+    serialHex: '1',
+    issuer: 'x"',
+    part: '1',
+    fingerprint: ';',
+    algorithm: '\\',
+  }
+  const signer = Object.fromEntries(
+    Object.entries(long).map(([name, text]) => [name, text.repeat(10_000)]),
+  )
+  const out = stamped({
+    ...GOOD,
+    signer: { ...signer, serialHex: 'f'.repeat(64) },
+    code: 'c'.repeat(500),
+  })
+  for (const { octets } of fieldsOf(out)) expect(octets.length).toBeLessThan(2048)
+  expect(checked(out).kind).toBe('good')
+})
+
 describe('B64 the seal', () => {
   const out = stamped({ ...GOOD, recipient: 'Bob@example.test' })
   const text = out.toString('latin1')
@@ -282,6 +303,26 @@ describe('B64 the seal', () => {
     const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
     const alike = alphabet[alphabet.indexOf(last) ^ 1]!
     expect(checked(text.replace(/(h=[\w-]{42})[\w-]/, `$1${alike}`), bob).kind).toBe('bad')
+  })
+
+  test.each([
+    ['Authentication-Results', `Authentication-Results: ${HOST}; smime=pass`],
+    ['a look-alike of it', `Authentication-Results: ${HOST.replaceAll('e', 'е')}; smime=pass`],
+    ['X-Postern-Signature', 'X-Postern-Signature: pass'],
+    ['a look-alike of it', 'X_Postern_Signature: pass'],
+    ['X-Postern-Seal', 'X-Postern-Seal: v=1'],
+  ])('B64 is ambiguous with another %s below it', (_, field) => {
+    const doubled = text.replace('To: bob', `${field}\r\nTo: bob`)
+    expect(checked(Buffer.from(doubled, 'utf8'), bob).kind).toBe('ambiguous')
+  })
+
+  test('holds below the results of servers behind us', () => {
+    const behind = `Authentication-Results: mx.example.test; spf=none\r\n${text}`
+    expect(checked(behind, bob).kind).toBe('good')
+    const unnamed = `Authentication-Results: spf=none (sender IP is 192.0.2.1); dkim=none\r\n${text}`
+    expect(checked(unnamed, bob).kind).toBe('good')
+    const claiming = `Authentication-Results: smime=pass\r\n${text}`
+    expect(checked(claiming, bob).kind).toBe('ambiguous')
   })
 
   test.each(forgeries(HOST))('B64 is not good with $name above it', ({ fields }) => {

@@ -22,7 +22,7 @@ export interface LayerFault {
 export function faultOfClear(entity: Entity): LayerFault | undefined {
   const { multipart, children } = entity
   const [, signature, ...more] = children
-  if (entity.ambiguous || entity.mediaType.ambiguous) return AMBIGUOUS
+  if (isReadInTwoWays(entity)) return AMBIGUOUS
   if (!multipart?.closed) return fault('not-closed', 'the closing delimiter is missing')
   if (!signature || more.length > 0) return fault('not-two-parts', 'there are not two parts')
   const protocol = protocolOf(entity)
@@ -96,10 +96,15 @@ function micalgLabels(
 }
 
 function faultOfLeaf(leaf: Entity): LayerFault | undefined {
-  if (leaf.ambiguous || leaf.mediaType.ambiguous) return AMBIGUOUS
+  if (isReadInTwoWays(leaf)) return AMBIGUOUS
   return READABLE.has(leaf.transferEncoding)
     ? undefined
     : fault('transfer-encoding', 'the transfer encoding is not one for a signature')
+}
+
+/** Without a blank line some see the body begin where it stops looking like fields, and others none. */
+function isReadInTwoWays({ ambiguous, mediaType, headerSection }: Entity): boolean {
+  return ambiguous || mediaType.ambiguous || headerSection.bodyOffset === headerSection.sizeOctets
 }
 
 function isNamedOtherwise({ mediaType }: Entity, ending: string): boolean {

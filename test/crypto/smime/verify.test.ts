@@ -10,6 +10,8 @@ import {
 } from '../../../src/crypto/asn1/der-writer.ts'
 import * as OID from '../../../src/crypto/cms/oids.ts'
 import { readSignedData } from '../../../src/crypto/cms/read-signed-data.ts'
+import { clearSign } from '../../../src/crypto/smime/clear-sign.ts'
+import { opaqueSign } from '../../../src/crypto/smime/opaque-sign.ts'
 import { readSignature } from '../../../src/crypto/smime/verify.ts'
 import { PosternError } from '../../../src/errors.ts'
 import { ContentWriter, contentOf, contentStore } from '../../../src/mail/content.ts'
@@ -359,6 +361,18 @@ describe('attacks on the structure', () => {
       expect(await outcome(binaryMessage(inside, encoding))).toBe('malformed: transfer-encoding')
   })
 
+  test('B33 no blank line behind the header section', async () => {
+    const good = clearMessage(await byAlice())
+    for (const delimiter of ['\r\n\r\n--b\r\n', '\r\n\r\nMI']) {
+      expect(good.includes(delimiter)).toBe(true)
+      const text = good.toString('latin1').replace(delimiter, delimiter.slice(2))
+      expect(await outcome(Buffer.from(text, 'latin1'))).toBe('malformed: ambiguous')
+    }
+    const { signature } = takeApart(await opaque(ENTITY, alice))
+    const text = opaqueMessage(signature).toString('latin1').replace('\r\n\r\n', '\r\n')
+    expect(await outcome(Buffer.from(text, 'latin1'))).toBe('malformed: ambiguous')
+  })
+
   test('B33 content in two pieces where there is to be one', async () => {
     const info = await signerInfo(alice)
     const halves = [ENTITY.subarray(0, 20), ENTITY.subarray(20)]
@@ -502,6 +516,28 @@ describe('who signed', () => {
     const reading = readSignature(content, await walk(content), () => new ContentWriter(full))
     await expect(reading).rejects.toThrow(PosternError)
     expect(full.heldOctets).toBe(0)
+  })
+})
+
+describe('memory', () => {
+  test.each(['clear', 'opaque'])('of a large message is not held: %s', async form => {
+    const chunk = Buffer.alloc(65_536, `${'x'.repeat(74)}\r\n`)
+    const large = async function* () {
+      for (let count = 0; count < 400; count++) yield chunk
+    }
+    const small = contentStore({ memoryPerMessageOctets: 65_536 })
+    const writer = new ContentWriter(small)
+    const sign = form === 'clear' ? clearSign : opaqueSign
+    for await (const octets of sign(large(), alice, { signingTime: TIME }))
+      await writer.write(octets)
+    const content = await writer.finish()
+    const entity = await walk(content)
+    const before = process.memoryUsage.rss()
+    const signature = await readSignature(content, entity, () => new ContentWriter(small))
+    expect(outcomeOf(signature)).toBe('good')
+    expect(process.memoryUsage.rss() - before).toBeLessThan(40 * 2 ** 20)
+    content.dispose()
+    expect(small.heldOctets).toBe(0)
   })
 })
 

@@ -197,7 +197,14 @@ describe('harvested', () => {
     await offer(first)
     await offer(issued, state.now + 1)
     await offer(issued, state.now + 2)
-    expect(lines).toEqual(['harvested-certificate-changed', 'harvested-issuer-changed'])
+    const told = ['harvested-certificate-changed', 'harvested-issuer-changed']
+    expect(lines).toEqual(told)
+    expect(await harvested.pending()).toMatchObject([{ isOfNewIssuer: true }])
+
+    const again = parseCertificate((await person('ann@partner.test', { issuer: stranger })).der)
+    await harvested.remove(ann, issued.fingerprint)
+    await offer(again, state.now + 3)
+    expect(lines).toEqual([...told, ...told])
     expect(await harvested.pending()).toMatchObject([{ isOfNewIssuer: true }])
   })
 

@@ -555,6 +555,53 @@ describe('what is no EnvelopedData', () => {
     expect(await open(message, [one])).toMatchObject({ reason: 'malformed' })
   })
 
+  test('what may stand there beside, and octet strings in segments', async () => {
+    const one = people.of('rsa-2048')
+    const { algorithm, content, mac } = gcm(KEY, ENTITY)
+    const encryptedKey = encryptedKeyOf(one.certificate)
+    const segments = [encryptedKey.subarray(0, 100), encryptedKey.subarray(100)].map(octetString)
+    const info = sequence(
+      integer(0),
+      issuerAndSerial(one.certificate),
+      sequence(oid('1.2.840.113549.1.1.1')),
+      tlv(0x24, ...segments),
+    )
+    const attribute = sequence(oid('1.2.3'), tlv(0x31, NULL))
+    const data = sequence(
+      integer(0),
+      context(0, context(0)), // originatorInfo
+      tlv(0x31, info),
+      sequence(oid(DATA), algorithm, tlv(0xa0, octetString(content))),
+      tlv(0x24, octetString(mac)),
+      context(2, attribute), // unauthAttrs
+    )
+    const message = sequence(oid(AUTH_ENVELOPED_DATA), context(0, data))
+    expect(await open(message, [one])).toMatchObject({ kind: 'opened', text: ENTITY.toString() })
+
+    const mere = cbc(KEY, ENTITY)
+    const encrypted = sequence(oid(DATA), mere.algorithm, tlv(0x80, mere.content))
+    const inside = sequence(integer(2), tlv(0x31, info), encrypted, context(1, attribute))
+    const unprotected = sequence(oid(ENVELOPED_DATA), context(0, inside))
+    expect(await open(unprotected, [one])).toMatchObject({ kind: 'opened', authenticated: false })
+  })
+
+  test('OAEP without parameters, and with such as we do not know', async () => {
+    const one = people.of('rsa-2048')
+    const mask = (...parts: Buffer[]) => context(1, sequence(oid('1.2.840.113549.1.1.8'), ...parts))
+    for (const parameters of [
+      [],
+      [sequence(context(0, sequence(oid('1.2.3'))))],
+      [sequence(mask())],
+      [sequence(mask(sequence(oid('1.2.3'))))],
+      [sequence(context(1, sequence(oid('1.2.3'))))],
+      [sequence(context(2, sequence(oid('1.2.3'), octetString(KEY))))],
+    ]) {
+      const algorithm = sequence(oid(OAEP), ...parameters)
+      const info = keyTransportOf(one.certificate, randomBelow(), algorithm)
+      expect(await open(rsaMessage(info), [one])).toMatchObject({ reason: 'management-refused' })
+    }
+  })
+
   test('B57 a thousand recipients are read, one more is not', async () => {
     const one = people.of('rsa-2048')
     const stranger = keyTransportOf(people.of('p-256').certificate, randomBytes(256))

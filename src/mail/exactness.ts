@@ -218,25 +218,31 @@ async function frameFault(
   entity: Entity,
   { preamble, epilogue, closed }: MultipartFrame,
 ): Promise<Fault | undefined> {
-  const fault = inexact('multipart-inexact', at(entity))
+  const fault = (what: string): Fault => inexact('multipart-inexact', `${what} ${at(entity)}`)
   const boundary = entity.mediaType.parameters.get('boundary') ?? ''
-  const first = entity.children[0]
-  if (!closed || first === undefined || !BOUNDARY.test(boundary)) return fault
-  // CRLF, two dashes, CRLF. Where nothing stands ahead of it, the first CRLF is the blank line's.
-  const line = boundary.length + 6
-  const hasCRLF = preamble.end > entity.bodyStart
-  if (first.start - preamble.end !== (hasCRLF ? line : line - 2)) return fault
-  let end = first.end
-  for (const part of entity.children.slice(1)) {
-    if (part.start - end !== line) return fault
+  if (!BOUNDARY.test(boundary)) return fault('a boundary of other characters')
+  if (!closed || entity.children.length === 0) return fault('no closing delimiter, or no parts')
+  if (!isDelimited(entity, boundary.length)) return fault('more than the boundary in a delimiter')
+  if (!(await holdsOnly(content, preamble, SENTENCE))) return fault('a preamble')
+  if (!(await holdsOnly(content, epilogue, BLANKS))) return fault('an epilogue')
+  return undefined
+}
+
+/** Whether nothing but CRLF, two dashes, the boundary and CRLF stands between the parts. */
+function isDelimited(entity: Entity, boundaryOctets: number): boolean {
+  const { preamble, epilogue } = entity.multipart!
+  const line = boundaryOctets + 6
+  const [first, ...others] = entity.children
+  // Where nothing stands ahead of it, the first CRLF may be that of the blank line.
+  const opening = first!.start - preamble.end
+  if (opening !== line && !(opening === line - 2 && preamble.end === entity.bodyStart)) return false
+  let { end } = first!
+  for (const part of others) {
+    if (part.start - end !== line) return false
     end = part.end
   }
   const closing = epilogue.start - end
-  const isAtEnd = epilogue.start === entity.end && closing === line
-  if (closing !== line + 2 && !isAtEnd) return fault
-  const isQuiet =
-    (await holdsOnly(content, preamble, SENTENCE)) && (await holdsOnly(content, epilogue, BLANKS))
-  return isQuiet ? undefined : fault
+  return closing === line + 2 || (closing === line && epilogue.start === entity.end)
 }
 
 async function holdsOnly(

@@ -73,6 +73,7 @@ const EXACT: Record<string, string> = {
     '\r\n\r\n',
     '\r\n\r\nThis is a multi-part message in MIME format.\r\n',
   ),
+  'an empty line in the preamble': mixed(text(ASCII, sentence)).replace('\r\n\r\n', '\r\n\r\n\r\n'),
   'fields that are protected': lines(
     'MIME-Version: 1.0 (Mac OS X Mail 16.0 \\(3731.700.6\\))',
     'From: Alice <alice@example.com>',
@@ -151,6 +152,16 @@ describe('B3, B33 what is not declared is not exact', () => {
     ['From twice in a message', forwarded.replace('Subject:', 'From:'), 'field-twice'],
     ['no closing delimiter', mixed(text(ASCII, sentence)).slice(0, -4), 'multipart-inexact'],
     ['an epilogue', `${mixed(text(ASCII, sentence))}<img>\r\n`, 'multipart-inexact'],
+    [
+      'space behind a delimiter between parts',
+      mixed(text(ASCII, 'a'), text(ASCII, 'b')).replace('a\r\n--=_one\r\n', 'a\r\n--=_one  \r\n'),
+      'multipart-inexact',
+    ],
+    [
+      'space behind the closing delimiter',
+      mixed(text(ASCII, 'a')).replace('--=_one--', '--=_one-- '),
+      'multipart-inexact',
+    ],
     [
       'space behind a delimiter',
       mixed(text(ASCII, '')).replace('_one\r\nC', '_one \r\nC'),

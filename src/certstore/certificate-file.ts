@@ -8,11 +8,11 @@
  *
  * @module
  */
-import { setImmediate } from 'node:timers/promises'
 import { DerReader, readOid } from '../crypto/asn1/der-reader.ts'
 import { objectIdentifierOf, partsOf, readBer } from '../crypto/ber.ts'
 import { type Certificate, parseCertificate } from '../crypto/x509/certificate.ts'
 import { PosternError } from '../errors.ts'
+import { Pace } from './pace.ts'
 
 /** What could be read, and what could not. */
 export interface CertificateFile {
@@ -40,12 +40,9 @@ export function readCertificateFile(octets: Buffer): CertificateFile {
  */
 export async function readCertificateFileInTurns(octets: Buffer): Promise<CertificateFile> {
   const found = begin(octets)
-  let endOfTurn = performance.now() + TURN_MS
+  const pace = new Pace()
   for (const step of found.steps) {
-    if (performance.now() >= endOfTurn) {
-      await setImmediate()
-      endOfTurn = performance.now() + TURN_MS
-    }
+    if (pace.isOver) await pace.rest()
     attempt(found, step)
   }
   return end(found)
@@ -264,8 +261,6 @@ const SERIALIZED_STORE = Buffer.from('\0\0\0\0CERT', 'latin1')
 const STORE_CERTIFICATE = 32
 const STORE_REVOCATION_LIST = 33
 const MAX_CERTIFICATES = 20_000
-const MAX_BLOCKS = 100_000
-/** Milliseconds. */
-const TURN_MS = 10
+const MAX_BLOCKS = 40_000
 /** Shorter ones are algorithm identifiers and the like. */
 const LEAST_CERTIFICATE = 200

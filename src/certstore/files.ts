@@ -13,6 +13,7 @@ import { type Log, silentLog } from '../log.ts'
 import type { Mailbox } from '../mail/address.ts'
 import { mailboxKeys } from './bearing.ts'
 import { readCertificateFileInTurns } from './certificate-file.ts'
+import { Pace } from './pace.ts'
 import { type CertificateResolver, CertificateSourceUnavailable, type Found } from './resolver.ts'
 
 /** Settings of a source of files. */
@@ -152,11 +153,14 @@ export class FilesResolver implements CertificateResolver {
     const changes = this.#changes
     try {
       const files = await readChanged(await pathsOf(this.#path), this.#known)
+      const isKnown = isSame(files, this.#known)
+      const index = isKnown ? this.#index : await indexOf([...files.values()])
+      // Not before: whoever asks meanwhile must not be answered from an index without them.
       this.#failure = undefined
       this.#isUnsettled = [...files.values()].some(({ before }) => before)
-      if (isSame(files, this.#known)) return
+      if (isKnown) return
       this.#tell(files)
-      this.#index = indexOf([...files.values()])
+      this.#index = index
       this.#known = files
     } catch (error) {
       this.#failure = error as Error
@@ -296,13 +300,15 @@ function isSame(one: ReadonlyMap<string, KnownFile>, other: ReadonlyMap<string, 
   return one.size === other.size && [...one].every(([path, known]) => other.get(path) === known)
 }
 
-function indexOf(files: readonly KnownFile[]): Index {
+async function indexOf(files: readonly KnownFile[]): Promise<Index> {
   const byKey = new Map<string, Certificate[]>()
   const authorities: Certificate[] = []
   const others: Certificate[] = []
   const seen = new Set<string>()
+  const pace = new Pace()
   for (const { certificates } of files)
     for (const certificate of certificates) {
+      if (pace.isOver) await pace.rest()
       const { fingerprint } = certificate
       if (seen.has(fingerprint)) continue
       seen.add(fingerprint)

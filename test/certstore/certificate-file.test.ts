@@ -1,9 +1,13 @@
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { readCertificateFile } from '../../src/certstore/certificate-file.ts'
+import {
+  readCertificateFile,
+  readCertificateFileInTurns,
+} from '../../src/certstore/certificate-file.ts'
 import { tlv } from '../../src/crypto/asn1/der-writer.ts'
 import { certificatePem, type Issued } from '../../src/crypto/x509/issue.ts'
 import { ca, certsOnly, person, serializedStore, temporaryFolder } from './people.ts'
@@ -153,6 +157,47 @@ describe('faults', () => {
       ),
       { numRuns: 300 },
     )
+  })
+})
+
+describe('in turns', () => {
+  test('the same comes of it', async () => {
+    const samples = [
+      ann.der,
+      certsOnly(ann.der, bob.der),
+      serializedStore(ann.der, Buffer.from('3003020100', 'hex'), bob.der),
+      Buffer.from(certificatePem(ann.der) + certificatePem(bob.der).replace('M', '!')),
+      Buffer.from('nothing at all'),
+    ]
+    for (const octets of samples) {
+      const once = readCertificateFile(octets)
+      const { certificates, faults } = await readCertificateFileInTurns(octets)
+      expect(certificates.map(({ fingerprint }) => fingerprint)).toEqual(
+        once.certificates.map(({ fingerprint }) => fingerprint),
+      )
+      expect(faults).toEqual(once.faults)
+    }
+  })
+
+  test('others have theirs while very many are read', async () => {
+    const octets = certsOnly(...Array.from({ length: 6_000 }, () => ann.der))
+    let turns = 0
+    let isDone = false
+    const others = (async () => {
+      for (; !isDone; turns++) await setImmediate()
+    })()
+    const { certificates } = await readCertificateFileInTurns(octets)
+    isDone = true
+    await others
+    expect(certificates).toHaveLength(6_000)
+    expect(turns).toBeGreaterThan(2)
+  })
+
+  test('what is too many is a fault, and soon', () => {
+    const blocks = Buffer.from('-----BEGIN CERTIFICATE-----\n'.repeat(40_001))
+    expect(readCertificateFile(blocks).faults).toContain('holds too many PEM blocks')
+    const store = certsOnly(...Array.from({ length: 20_001 }, () => Buffer.from('3000', 'hex')))
+    expect(readCertificateFile(store).faults).toContain('holds too many certificates')
   })
 })
 

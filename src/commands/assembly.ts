@@ -9,13 +9,17 @@ import { BlockList, isIPv6 } from 'node:net'
 import { join } from 'node:path'
 import { createDirectory, type Directory } from '../certstore/directory.ts'
 import type { Fetch } from '../certstore/fetch.ts'
-import { type IdentityFault, loadIdentities } from '../certstore/identities.ts'
+import type { Harvested } from '../certstore/harvested.ts'
+import { type Identities, type IdentityFault, loadIdentities } from '../certstore/identities.ts'
+import { createKeyring } from '../certstore/keyring.ts'
 import type { Pin } from '../certstore/pins.ts'
+import { createSignerTrust, type SignerTrust } from '../certstore/signer-trust.ts'
 import { resolversFor } from '../certstore/sources.ts'
 import { openSqliteStore } from '../certstore/store.ts'
 import { readTrust, readTrustFiles } from '../certstore/trust.ts'
 import type { Config, Credentials, NextHopConfig, TlsConfig } from '../config/config.ts'
 import { createGateway } from '../gateway/gateway.ts'
+import type { InboundParts } from '../gateway/inbound.ts'
 import { type Log, visible } from '../log.ts'
 import { ContentWriter, contentStore } from '../mail/content.ts'
 import { compileRules } from '../policy/rule.ts'
@@ -23,6 +27,7 @@ import { openLedger } from '../smtp/ledger.ts'
 import type { ListenerSettings } from '../smtp/listener.ts'
 import { createNextHop, type NextHop } from '../smtp/next-hop.ts'
 import type { Client, House } from '../smtp/transaction.ts'
+import { loadStampKey } from './stamp-key.ts'
 
 /** A house that is ready to serve a listener. */
 export interface Assembly {
@@ -38,8 +43,10 @@ export interface Assembly {
 export async function assemble(config: Config, log: Log): Promise<Assembly> {
   mkdirSync(config.state, { recursive: true, mode: 0o700 })
   const { identities, faults } = await loadIdentities(config.identities, new Date())
-  const { directory, faults: directoryFaults } = await directoryOf(config, log)
-  for (const fault of directoryFaults) log.warn('trust-fault', { fault: visible(fault) })
+  const others = await directoryOf(config, log)
+  for (const fault of others.faults) log.warn('trust-fault', { fault: visible(fault) })
+  const { directory, harvested } = others
+  const hold = holdFor(config)
   const ledger = openLedger(join(config.state, 'ledger.sqlite'), Date.now)
   ledger.forget()
   const nextHops = new Map<string, NextHop>()
@@ -57,6 +64,13 @@ export async function assemble(config: Config, log: Log): Promise<Assembly> {
     directory,
     nextHops,
     ledger,
+    harvested,
+    inbound: inboundParts(config, identities, others.signerTrust, hold),
+    stamping: {
+      hostname: config.hostname,
+      key: await loadStampKey(config.state, config.stamp.key),
+      tags: config.stamp.subject,
+    },
     mayRelay: relayTest(config.relayFrom),
     limits: {
       hops: config.limits.hops,
@@ -68,7 +82,7 @@ export async function assemble(config: Config, log: Log): Promise<Assembly> {
   })
   return {
     house,
-    listener: listenerSettings(config),
+    listener: listenerSettings(config, hold),
     identityFaults: faults,
     async close() {
       await Promise.all([...nextHops.values()].map(nextHop => nextHop.close()))
@@ -78,16 +92,21 @@ export async function assemble(config: Config, log: Log): Promise<Assembly> {
   }
 }
 
+/** What is known of other people's certificates. */
+export interface Others {
+  readonly directory: Directory
+  readonly signerTrust: SignerTrust
+  /** Where certificates that signed mail brings are kept, if they are. */
+  readonly harvested: Harvested | undefined
+  readonly faults: readonly string[]
+}
+
 /** Where certificates of others come from, and whom to believe about them. */
-export async function directoryOf(
-  config: Config,
-  log?: Log,
-  fetch?: Fetch,
-): Promise<{ directory: Directory; faults: readonly string[] }> {
+export async function directoryOf(config: Config, log?: Log, fetch?: Fetch): Promise<Others> {
   const { trust, faults } = await readTrust(config.trust.anchors, config.trust.revocation, fetch)
   const { devices, cache } = config.directory
   const pins = await pinsOf(config)
-  const { inOrder } = resolversFor(config.certificates, {
+  const { inOrder, harvested } = resolversFor(config.certificates, {
     store: () => openSqliteStore(certificateStoreFile(config)),
     ownDomains: new Set(config.domains),
     cache,
@@ -96,6 +115,8 @@ export async function directoryOf(
   const choosing = { devices, pins: pins.map(({ pin }) => pin) }
   return {
     directory: createDirectory(inOrder, trust, () => new Date(), choosing),
+    signerTrust: createSignerTrust(trust, () => new Date(), inOrder),
+    harvested,
     faults: [...faults, ...pins.flatMap(one => one.faults)],
   }
 }
@@ -116,13 +137,34 @@ export function certificateStoreFile({ state }: Pick<Config, 'state'>): string {
   return join(state, 'certificates.sqlite')
 }
 
-/** The configuration in the words of the listener. */
-function listenerSettings(config: Config): ListenerSettings {
-  const { limits, auth, tls } = config
+/** Where contents are held, those that come in and those that are taken out of a layer. */
+function holdFor({ limits }: Config): () => ContentWriter {
   const store = contentStore({
     memoryPerMessageOctets: limits.memoryPerMessage,
     memoryOctets: limits.memory,
   })
+  return () => new ContentWriter(store)
+}
+
+/** What reading inbound mail needs; `explain` reads it in the same way. */
+export function inboundParts(
+  { decryption, limits }: Pick<Config, 'decryption' | 'limits'>,
+  identities: Identities,
+  signerTrust: SignerTrust,
+  hold: () => ContentWriter,
+): InboundParts {
+  return {
+    keyring: createKeyring(identities, decryption.domainKeys),
+    signerTrust,
+    hold,
+    tripleDes: decryption.tripleDes,
+    inflatedOctets: limits.message,
+  }
+}
+
+/** The configuration in the words of the listener. */
+function listenerSettings(config: Config, hold: () => ContentWriter): ListenerSettings {
+  const { limits, auth, tls } = config
   return {
     hostname: config.hostname,
     listen: config.listen,
@@ -140,7 +182,7 @@ function listenerSettings(config: Config): ListenerSettings {
       sessionMs: limits.session,
     },
     tellsWords: config.log.addresses === 'full',
-    hold: () => new ContentWriter(store),
+    hold,
   }
 }
 

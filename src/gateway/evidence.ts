@@ -10,6 +10,7 @@ import type { Standing } from '../certstore/validate.ts'
 import type { Layer, Layers } from '../crypto/smime/layers.ts'
 import type { Signature, SignerReading } from '../crypto/smime/verify.ts'
 import { pathBudget } from '../crypto/x509/path-budget.ts'
+import type { Mailbox } from '../mail/address.ts'
 import { type Authorship, authorOf } from '../mail/author.ts'
 import type { Entity } from '../mail/entity.ts'
 import { compare, protectedFields } from '../mail/header-protection.ts'
@@ -29,6 +30,10 @@ export interface Examined {
   readonly signature: Signature | undefined
   /** In the order of the evidence. */
   readonly signers: readonly SignerReading[]
+  /** The one author, where there is one. */
+  readonly author: Mailbox | undefined
+  /** The address by which each of them is told: the author's, where the certificate bears it. */
+  readonly identifiers: readonly (string | undefined)[]
   /** What is odd about how the message is written, beside the verdict. */
   readonly notes: readonly string[]
   /** Header section of the entity under the signature. */
@@ -66,7 +71,23 @@ export async function examine(
   }
   const signed = signature?.kind === 'signed' ? signature : undefined
   const notes = [...authorship.notes, ...(signed?.labels ?? [])]
-  return { evidence, signature, signers: signed?.signers ?? [], notes, inside }
+  return {
+    evidence,
+    signature,
+    signers: signed?.signers ?? [],
+    author: authorship.author.kind === 'one' ? authorship.author.mailbox : undefined,
+    identifiers: identifiersOf(evidence),
+    notes,
+    inside,
+  }
+}
+
+function identifiersOf({ signature, author }: Evidence): readonly (string | undefined)[] {
+  if (signature?.kind !== 'signed') return []
+  const mailbox = author.kind === 'one' ? author.mailbox : undefined
+  return signature.signers.map(
+    ({ addresses }) => addresses.find(address => address === mailbox) ?? addresses[0],
+  )
 }
 
 function signatureAt(layer: Layer | undefined): Signature | undefined {

@@ -11,6 +11,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Search } from '../certstore/directory.ts'
+import type { Harvested } from '../certstore/harvested.ts'
 import { PosternError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { mailboxInDomains } from '../mail/address.ts'
@@ -31,6 +32,10 @@ import {
   type Message,
   type Recipient,
 } from './decision.ts'
+import { harvest } from './harvest.ts'
+import { type InboundParts, InboundReader, type Reading } from './inbound.ts'
+import { withReadings } from './inbound-decision.ts'
+import type { Stamping } from './inbound-octets.ts'
 import { digestOf, type Group, group, octetsOf, visibleIn, wavesOf } from './shipping.ts'
 
 /** The rooms of the house, handed in by the commands and by tests. */
@@ -45,6 +50,10 @@ export interface Parts extends DecisionParts {
   mayRelay(client: Client): boolean
   readonly ledger: Ledger
   readonly limits: MessageLimits
+  readonly inbound: InboundParts
+  /** Undefined where nothing is harvested. */
+  readonly harvested?: Harvested | undefined
+  readonly stamping: Stamping
   /** How an address is told in the log; undefined where it is not. */
   addressForLog(address: string): string | undefined
   readonly now: () => Date
@@ -130,13 +139,36 @@ class Trip implements Transaction {
     const { reversePath } = this.#opening
     const message: Message = { client: this.#client, reversePath, content, section }
     const now = this.#parts.now()
-    const decisions = await decideAll(message, this.#recipients, this.#parts, { now, signal })
+    const decided = await decideAll(message, this.#recipients, this.#parts, { now, signal })
+    const reader = new InboundReader(message, this.#parts.inbound, now)
+    try {
+      return await this.#conclude(message, await withReadings(decided, reader), signal)
+    } finally {
+      reader.dispose()
+    }
+  }
 
+  async #conclude(
+    message: Message,
+    decisions: readonly Decision[],
+    signal: AbortSignal,
+  ): Promise<Reply> {
     const refusals = decisions.flatMap(refusalOf)
     const answer =
       refusals.length > 0 ? worst(refusals) : await this.#send(message, decisions, signal)
+    if (isPositive(answer)) await this.#harvest(decisions)
     this.#tell(message, decisions, answer)
     return answer
+  }
+
+  /** A store that cannot be written to keeps nobody from getting mail. */
+  async #harvest(decisions: readonly Decision[]): Promise<void> {
+    const { harvested, log } = this.#parts
+    try {
+      if (harvested) await harvest(decisions, harvested)
+    } catch (error) {
+      log.warn('harvest-failed', { ...this.#names(), error })
+    }
   }
 
   /** Sends to all who have not had it, or to none. */
@@ -206,7 +238,7 @@ class Trip implements Transaction {
   }
 
   #shipment(message: Message, group: Group) {
-    const { hostname, now } = this.#parts
+    const { hostname, now, stamping } = this.#parts
     const date = now()
     const received = receivedField({
       client: this.#client,
@@ -218,7 +250,7 @@ class Trip implements Transaction {
     return {
       open: (signal: AbortSignal) => this.#offer(group.nextHop).take(group.forwardPaths, signal),
       octets: (conversation: Parameters<typeof octetsOf>[2]) =>
-        octetsOf(message, group, conversation, received, date),
+        octetsOf(message, group, conversation, { received, stamping, now: date }),
     }
   }
 
@@ -277,10 +309,25 @@ class Trip implements Transaction {
         source: it.found?.kind === 'valid' ? it.found.source : undefined,
         notEncrypted: it.found && it.found.kind !== 'valid' ? it.found.reason : undefined,
         silence: it.found?.kind === 'unknown' ? it.found.silence : undefined,
+        ...(it.reading && readingForLog(it.reading)),
       })),
       reply: answer.code,
       enhanced: answer.enhanced,
     })
+  }
+}
+
+/** What was seen in an inbound message: codes, and what our own words say of them. */
+function readingForLog({ verdict, encryption, examined }: Reading) {
+  const signer = verdict.signer === undefined ? undefined : examined?.signers[verdict.signer]
+  const notes = [...(examined?.notes ?? []), ...verdict.notes, ...encryption.notes]
+  return {
+    signature: verdict.result,
+    signatureCode: verdict.code,
+    signerCertificate: signer?.certificate?.fingerprint,
+    encryption: encryption.result,
+    decryptedBy: encryption.key,
+    notes: notes.length > 0 ? notes : undefined,
   }
 }
 

@@ -11,10 +11,11 @@
  */
 import type { Keyring, RecipientKeys } from '../certstore/keyring.ts'
 import type { SignerTrust } from '../certstore/signer-trust.ts'
-import { type Layers, type Place, readLayers } from '../crypto/smime/layers.ts'
+import { heldOf, type Layers, type Place, readLayers } from '../crypto/smime/layers.ts'
 import { PosternError } from '../errors.ts'
 import type { Mailbox } from '../mail/address.ts'
 import type { ContentWriter } from '../mail/content.ts'
+import { defuse } from '../mail/defuse.ts'
 import { type Entity, walk } from '../mail/entity.ts'
 import { exactnessOf } from '../mail/exactness.ts'
 import type { HeaderSection } from '../mail/header-section.ts'
@@ -48,7 +49,7 @@ export interface Reading {
 /** The body that leaves: as it came, or an entity out of it. */
 export type Delivery =
   | { readonly kind: 'as-it-came' }
-  | { readonly kind: 'entity'; readonly place: Place; readonly defused: boolean }
+  | { readonly kind: 'entity'; readonly place: Place }
 
 /** Reads one message, for all of its inbound recipients. */
 export class InboundReader {
@@ -57,7 +58,7 @@ export class InboundReader {
   readonly #parts: InboundParts
   readonly #now: Date
   readonly #readings = new Map<string, Promise<Reading>>()
-  readonly #held: Layers[] = []
+  readonly #held: { dispose(): void }[] = []
   #unopened: Promise<Layers | undefined> | undefined
   #entity: Promise<Entity | undefined> | undefined
 
@@ -95,7 +96,7 @@ export class InboundReader {
 
   /** Frees what was taken out of the message. Nobody may read any more. */
   dispose(): void {
-    for (const layers of this.#held.splice(0)) layers.dispose()
+    for (const held of this.#held.splice(0)) held.dispose()
   }
 
   async #read(
@@ -124,15 +125,15 @@ export class InboundReader {
     if (exact?.kind === 'inexact') return this.#refused(encryption, exact.reason, wish)
 
     const verdict = wish.verify === 'never' ? NOT_LOOKED_AT.verdict : judge(examined.evidence)
-    const defused = encryption.result === 'unauthenticated' && wish.unauthenticated === 'defuse'
-    const bare =
-      wish.strip === 'signature' && verdict.result === 'pass' ? unsigned(layers) : undefined
-    const delivered = bare ?? place
+    const isBare = wish.strip === 'signature' && verdict.result === 'pass'
+    const left = (isBare ? unsigned(layers) : undefined) ?? place
+    const isSuspect = encryption.result === 'unauthenticated' && wish.unauthenticated === 'defuse'
+    const delivered = left && isSuspect ? await this.#defused(left) : left
     return {
       verdict,
       encryption,
       examined,
-      delivery: delivered ? { kind: 'entity', place: delivered, defused } : AS_IT_CAME,
+      delivery: delivered ? { kind: 'entity', place: delivered } : AS_IT_CAME,
     }
   }
 
@@ -142,6 +143,15 @@ export class InboundReader {
     const reading = await this.#reading(unopened!, undefined, { ...wish, decrypt: 'never' })
     const notes = [...encryption.notes, `inexact-${reason}`]
     return { ...reading, encryption: { ...encryption, result: 'refused', notes } }
+  }
+
+  /** The plaintext with nothing in it that a reader would fetch. */
+  async #defused(place: Place): Promise<Place> {
+    const harmless = await defuse(place.content)
+    if (harmless.kind === 'untouched') return place
+    const content = await heldOf(harmless.octets(), this.#parts.hold)
+    this.#held.push(content)
+    return { content, entity: await walk(content) }
   }
 
   /** @returns `undefined` where the message has more parts than anybody has to look at. */

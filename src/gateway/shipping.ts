@@ -11,19 +11,20 @@ import {
   strengthKey,
 } from '../crypto/smime/encryption-choice.ts'
 import { envelopMessage } from '../crypto/smime/envelop-message.ts'
-import { outerFields, signingTimeFor, signMessage } from '../crypto/smime/sign-message.ts'
+import { signingTimeFor, signMessage } from '../crypto/smime/sign-message.ts'
 import type { ValidCertificate } from '../crypto/x509/valid-certificate.ts'
 import { PosternError } from '../errors.ts'
 import { type Mailbox, parseMailboxList } from '../mail/address.ts'
 import type { HeaderSection } from '../mail/header-section.ts'
-import type { Content, ForwardPath } from '../mail/mail-object.ts'
-import { prepare } from '../mail/seven-bit.ts'
+import type { ForwardPath } from '../mail/mail-object.ts'
 import { subjectField, withoutWord } from '../mail/subject.ts'
 import type { RefusalCause, Wish } from '../policy/treatment.ts'
 import type { Conversation } from '../smtp/conversation.ts'
 import { copyKeys } from './author-copy.ts'
 import type { Decision, Message } from './decision.ts'
-import { routedSection, treatedSection, withLeavingFields } from './leaving-fields.ts'
+import { deliveredOctets, type Stamping, stamped } from './inbound-octets.ts'
+import { routedSection, treatedSection } from './leaving-fields.ts'
+import { untreatedOctets } from './untreated.ts'
 
 /** Forward-paths of equal treatment at one next hop: they share one message. */
 export interface Group {
@@ -44,8 +45,14 @@ export function group(
   isVisible: (mailbox: Mailbox) => boolean,
 ): readonly Group[] {
   const groups = new Map<string, [Decision, ...Decision[]]>()
+  const readings = [...new Set(decisions.map(({ reading }) => reading))]
   for (const decision of decisions) {
-    const key = JSON.stringify([nextHopOf(decision), ...octetsDependOn(decision, isVisible)])
+    const reading = readings.indexOf(decision.reading)
+    const key = JSON.stringify([
+      nextHopOf(decision),
+      reading,
+      ...octetsDependOn(decision, isVisible),
+    ])
     const known = groups.get(key)
     if (known) known.push(decision)
     else groups.set(key, [decision])
@@ -149,20 +156,46 @@ export function nextHopOf({ treatment, direction }: Decision): string {
   return treatment.kind === 'route' ? treatment.nextHop : direction
 }
 
-/**
- * The octets that leave for one group: our Received field, then the message as it was or treated.
- *
- * @param now When the message is treated.
- */
+/** What leaves above the fields of the sender. */
+export interface OnTop {
+  /** Our Received field. */
+  readonly received: Buffer
+  readonly stamping: Stamping
+  /** When the message is treated. */
+  readonly now: Date
+}
+
+/** The octets that leave for one group: our fields, then the message as it was or treated. */
 export async function* octetsOf(
   message: Message,
   group: Group,
-  conversation: Pick<Conversation, 'extensions'>,
-  received: Buffer,
+  { extensions }: Pick<Conversation, 'extensions'>,
+  onTop: OnTop,
+): AsyncGenerator<Buffer, void, undefined> {
+  const [{ reading }] = group.decisions
+  const { eightBitMime } = extensions
+  if (reading === undefined) {
+    yield onTop.received
+    yield* treated(message, group, onTop.now, leaving =>
+      untreatedOctets(message, leaving, eightBitMime),
+    )
+    return
+  }
+  const { head, section } = stamped(message, reading, onTop.stamping, onTop)
+  yield head
+  yield* treated({ ...message, section }, group, onTop.now, () =>
+    deliveredOctets(message, reading, section, eightBitMime),
+  )
+}
+
+/** @param untreated Of the fields that leave, where nothing is signed or encrypted. */
+async function* treated(
+  message: Message,
+  group: Group,
   now: Date,
+  untreated: (leaving: HeaderSection) => AsyncIterable<Buffer>,
 ): AsyncGenerator<Buffer, void, undefined> {
   const [decision] = group.decisions
-  yield received
   switch (decision.treatment.kind) {
     case 'sign':
       yield* signed(message, decision, now)
@@ -172,24 +205,13 @@ export async function* octetsOf(
       return
     case 'route':
       yield unmetField(decision.wish, decision.treatment.cause)
-      yield* passed(message, routedSection(message.section), conversation)
+      yield* untreated(routedSection(message.section))
       return
     case 'relay':
     case 'reject':
     case 'defer':
-      yield* passed(message, undefined, conversation)
+      yield* untreated(message.section)
   }
-}
-
-/** A message that is not treated: as it came, or with the fields that leave. */
-function passed(
-  { content, section }: Message,
-  leaving: HeaderSection | undefined,
-  { extensions }: Pick<Conversation, 'extensions'>,
-): AsyncIterable<Buffer> {
-  if (content.shape.eightBit && !extensions.eightBitMime)
-    return sevenBit(content, leaving ?? section)
-  return leaving ? withLeavingFields(content, section, leaving) : content.read()
 }
 
 function signed(message: Message, decision: Decision, now: Date): AsyncIterable<Buffer> {
@@ -259,22 +281,6 @@ function strengthOf(decision: Decision): string {
     strengthKey({ ...choiceFor(decision), management }),
   )
   return [...new Set(choices)].toSorted().join()
-}
-
-/** The message for a next hop without 8BITMIME (RFC 6152 §3): converted, or not sent at all. */
-async function* sevenBit(
-  content: Content,
-  section: HeaderSection,
-): AsyncGenerator<Buffer, void, undefined> {
-  const prepared = await prepare(content, section)
-  if (prepared.kind === 'unsafe')
-    throw new PosternError(
-      'ERR_EIGHT_BIT_NOT_OFFERED',
-      'permanent',
-      `8-bit content: ${prepared.reason}`,
-    )
-  yield outerFields(section)
-  yield* prepared.octets()
 }
 
 /** What a next hop that takes over an unmet wish can act on. */

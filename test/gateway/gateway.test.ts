@@ -56,9 +56,12 @@ function message(from = 'alice@example.test', extra = '', body = 'figures\r\n.do
 const GOOD = /^(?:good|no openssl in PATH)$/
 const text = (taken: SinkMessage): string => taken.octets.toString('latin1')
 const isSigned = (taken: SinkMessage): boolean => text(taken).includes('multipart/signed')
-/** What stands below our Received field. */
+/** What stands below our stamp, where there is one, and our Received field. */
 const below = (taken: SinkMessage): string =>
-  text(taken).replace(/^Received:.*\r\n(?:[ \t].*\r\n)*/, '')
+  text(taken).replace(
+    /^(?:(?:Authentication-Results|X-Postern-(?!Unmet)[\w-]+):.*\r\n(?:[ \t].*\r\n)*)*Received:.*\r\n(?:[ \t].*\r\n)*/,
+    '',
+  )
 /** An action at one moment only. */
 const at =
   (verb: string, action: Action, when: (moment: Moment) => boolean = () => true) =>

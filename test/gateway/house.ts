@@ -8,8 +8,14 @@
 import { BlockList } from 'node:net'
 import { Writable } from 'node:stream'
 import type { Directory } from '../../src/certstore/directory.ts'
+import type { Harvested } from '../../src/certstore/harvested.ts'
 import type { Identities } from '../../src/certstore/identities.ts'
+import { createKeyring } from '../../src/certstore/keyring.ts'
+import { createSignerTrust } from '../../src/certstore/signer-trust.ts'
+import type { Trust } from '../../src/certstore/validate.ts'
+import type { Certificate } from '../../src/crypto/x509/certificate.ts'
 import { createGateway, type Parts } from '../../src/gateway/gateway.ts'
+import type { SubjectTags } from '../../src/gateway/inbound-octets.ts'
 import { createLog, visible } from '../../src/log.ts'
 import { ContentWriter, contentStore } from '../../src/mail/content.ts'
 import { compileRules, type RuleSpec } from '../../src/policy/rule.ts'
@@ -35,7 +41,19 @@ export interface HouseSettings {
   readonly nextHop?: Partial<NextHopSettings>
   /** Default: one that answers and knows nobody. */
   readonly directory?: Directory
+  /** Authorities whose signers are believed; default: none. */
+  readonly anchors?: readonly Certificate[]
+  /** More of the trust, such as revocation. */
+  readonly trust?: Partial<Trust>
+  readonly tags?: SubjectTags
+  readonly tripleDes?: boolean
+  readonly domainKeys?: boolean
+  readonly harvested?: Harvested
+  readonly now?: () => Date
 }
+
+/** The key of the seal in every test house. */
+export const STAMP_KEY = Buffer.alloc(32, 7)
 
 /** A next hop by its name in the configuration. */
 export type HopName = 'inbound' | 'outbound' | 'review'
@@ -81,7 +99,24 @@ export async function startHouse(settings: HouseSettings): Promise<TestHouse> {
       ),
     ]),
   )
+  const store = contentStore({ memoryPerMessageOctets: 65_536, memoryOctets: 1_048_576 })
+  const now = settings.now ?? (() => new Date())
+  const trust: Trust = {
+    anchors: settings.anchors ?? [],
+    intermediates: [],
+    revocationMode: 'off',
+    ...settings.trust,
+  }
   const parts: Parts = {
+    harvested: settings.harvested,
+    inbound: {
+      keyring: createKeyring(settings.identities, settings.domainKeys ?? true),
+      signerTrust: createSignerTrust(trust, now),
+      hold: () => new ContentWriter(store),
+      tripleDes: settings.tripleDes ?? false,
+      inflatedOctets: 50 * 1024 * 1024,
+    },
+    stamping: { hostname: 'gw.example.test', key: STAMP_KEY, tags: settings.tags },
     hostname: 'gw.example.test',
     domains: new Set(['example.test']),
     rules: compileRules(settings.rules ?? []),
@@ -92,10 +127,9 @@ export async function startHouse(settings: HouseSettings): Promise<TestHouse> {
     mayRelay: relayTest(settings.relayFrom ?? ['127.0.0.1']),
     limits: { hops: MAX_HOPS, headerSection: { octets: 100 * 1024, fields: 1000 } },
     addressForLog: address => visible(address),
-    now: () => new Date(),
+    now,
     log: written,
   }
-  const store = contentStore({ memoryPerMessageOctets: 65_536, memoryOctets: 1_048_576 })
   const listener = await listen(
     {
       hostname: 'gw.example.test',
@@ -133,6 +167,7 @@ export function rule(
     recipient?: string
     otherwise?: Otherwise
     encrypt?: Degree
+    encryptToAuthor?: boolean
     inbound?: Partial<InboundWish>
   } = {},
 ): RuleSpec {
@@ -146,6 +181,7 @@ export function rule(
       signature: 'clear',
       profile: 'compatible',
       otherwise,
+      encryptToAuthor: options.encryptToAuthor ?? false,
       inbound: { ...INBOUND_BY_DEFAULT, ...options.inbound },
     },
   }

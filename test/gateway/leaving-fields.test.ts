@@ -54,7 +54,8 @@ describe('X- fields that made a rule match', () => {
     const to = ['ann@partner.test', 'ben@partner.test', 'cleo@far.test']
     const far = { ...rule('far', 'always'), when: { recipient: ['*@far.test'] } }
     const messages = await sent([far, { ...rule('tagged', 'always'), when }], fields, to)
-    expect(messages.map(octets => octets.includes('please SIGN')).toSorted()).toEqual([false, true])
+    expect(messages).toHaveLength(2)
+    expect(messages.filter(octets => octets.includes('please SIGN'))).toHaveLength(1)
   })
 })
 
@@ -77,9 +78,10 @@ describe('B64 X-Postern-* fields of a client', () => {
     const decision = { treatment, wish: { rule: 'partners' } } as unknown as Decision
     const hop = { extensions: { eightBitMime } } as Parameters<typeof octetsOf>[2]
     const group = { nextHop: 'review', forwardPaths: [], decisions: [decision] } as const
+    const stamping = { hostname: 'gw.example.test', key: Buffer.alloc(32), tags: undefined }
+    const onTop = { received: Buffer.alloc(0), stamping, now: new Date() }
     const chunks = []
-    for await (const chunk of octetsOf(message, group, hop, Buffer.alloc(0), new Date()))
-      chunks.push(chunk)
+    for await (const chunk of octetsOf(message, group, hop, onTop)) chunks.push(chunk)
     const left = Buffer.concat(chunks).toString()
     expect(left.match(/postern/gi)).toHaveLength(1)
     expect(left).toMatch(

@@ -224,7 +224,8 @@ async function mendLines(
   }
 }
 
-async function heldOf(chunks: AsyncIterable<Buffer>, hold: () => ContentWriter): Promise<Content> {
+/** Holds octets; nothing is held where they cannot be read to their end. */
+export async function heldOf(chunks: AsyncIterable<Buffer>, hold: () => ContentWriter): Promise<Content> {
   const writer = hold()
   try {
     for await (const chunk of chunks) await writer.write(chunk)

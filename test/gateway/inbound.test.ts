@@ -1,0 +1,161 @@
+/** Mail that arrives: verified, opened, stamped; and nothing that a sender writes counts for more. @module */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { checkSeal } from '../../src/gateway/seal.ts'
+import { ADDRESSES, type InboundWorld, makeInboundWorld, text } from '../support/inbound.ts'
+import { STAMP_KEY } from './house.ts'
+
+let world: InboundWorld
+
+beforeAll(async () => {
+  world = await makeInboundWorld()
+})
+afterAll(() => world.close())
+
+describe('a signed message', () => {
+  test.each(['clear', 'opaque'] as const)('passes, %s, octet for octet', async format => {
+    const message = world.message(await world.signed(text('hello'), 'ann', { format }))
+    const { result, code, encryption, octets, section } = await world.deliver(message)
+    expect([result, code, encryption]).toEqual(['pass', 'good', 'none'])
+    expect(octets.toString('latin1').endsWith(message.toString('latin1'))).toBe(true)
+    const stamp = section.first('authentication-results')!.body
+    expect(stamp).toContain('body.smime-identifier=ann@partner.test')
+    expect(stamp).toContain(`body.smime-serial=${world.certificate('ann').serialNumberHex}`)
+    expect(stamp).toContain('body.smime-issuer="CN=Test Issuing CA"')
+    expect(stamp).toContain(`body.smime-part=${format === 'clear' ? 2 : 1}`)
+  })
+
+  test('does not pass with one octet altered', async () => {
+    const message = world.message(await world.signed(text('hello'), 'ann'))
+    const altered = Buffer.from(message.toString('latin1').replace('hello', 'hallo'), 'latin1')
+    expect(await world.deliver(altered)).toMatchObject({ result: 'fail', code: 'digest-mismatch' })
+  })
+
+  test('B21 of somebody else does not pass', async () => {
+    const message = world.message(await world.signed(text('hello'), 'mallory'))
+    expect(await world.deliver(message)).toMatchObject({ result: 'fail', code: 'from-mismatch' })
+  })
+
+  test('B19 of somebody whom nobody vouches for does not pass', async () => {
+    const entity = await world.signed(text('hello'), 'eve')
+    const message = world.message(entity, { From: ADDRESSES.eve })
+    expect(await world.deliver(message)).toMatchObject({ result: 'policy', code: 'self-signed' })
+  })
+
+  test('B20 in a part says nothing of the rest', async () => {
+    const signed = await world.signed(text('hello'), 'ann')
+    const entity = Buffer.concat([
+      Buffer.from('Content-Type: multipart/mixed; boundary=outer\r\n\r\n--outer\r\n'),
+      signed,
+      Buffer.from('\r\n--outer\r\nContent-Type: text/plain\r\n\r\npay eve\r\n--outer--\r\n'),
+    ])
+    expect(await world.deliver(world.message(entity))).toMatchObject({
+      result: 'none',
+      code: 'partial',
+    })
+  })
+})
+
+describe('an encrypted message', () => {
+  test('opens for its recipient', async () => {
+    const message = world.message(await world.encrypted(text('for bob'), ['bob']))
+    const { result, encryption, body, section } = await world.deliver(message)
+    expect([result, encryption, body]).toEqual(['none', 'unauthenticated', 'for bob\r\n'])
+    expect(section.all('content-type').map(({ body: type }) => type)).toEqual([
+      'text/plain; charset=us-ascii',
+    ])
+    expect(section.first('subject')?.body).toBe('figures')
+  })
+
+  test('B8 opens with a tag', async () => {
+    const options = { cipher: 'aes-256-gcm', rsa: 'rsa-oaep-sha-256' } as const
+    const message = world.message(await world.encrypted(text('for bob'), ['bob'], options))
+    const { encryption, section } = await world.deliver(message)
+    expect(encryption).toBe('opened')
+    expect(section.first('x-postern-encryption')?.body).toMatch(
+      /^opened; cipher=aes-256-gcm;\smanagement=rsa-oaep-sha-256; key=own$/,
+    )
+  })
+
+  test('B10 passes only by the signature inside', async () => {
+    const signed = await world.signed(text('for bob'), 'ann')
+    const message = world.message(await world.encrypted(signed, ['bob']))
+    const { result, code, encryption, body } = await world.deliver(message)
+    expect([result, code, encryption]).toEqual(['pass', 'good', 'opened'])
+    expect(body).toContain('for bob')
+    expect(body).toContain('application/pkcs7-signature')
+  })
+
+  test('B1 for carol stays closed for bob, and the reply is the same', async () => {
+    const message = world.message(await world.encrypted(text('for carol'), ['carol']))
+    const toCarol = await world.deliver(message, [ADDRESSES.carol])
+    const toBob = await world.deliver(message)
+    expect(toCarol).toMatchObject({ encryption: 'unauthenticated', body: 'for carol\r\n' })
+    expect(toBob.encryption).toBe('no-key')
+    expect(toBob.octets.includes(message.subarray(message.indexOf('\r\n\r\n')))).toBe(true)
+    expect(toBob.reply.end).toEqual(toCarol.reply.end)
+  })
+
+  test('B1 for both opens for each with the key of that one', async () => {
+    const message = world.message(await world.encrypted(text('for both'), ['bob', 'carol']))
+    const copies = await world.deliverAll(message, [ADDRESSES.bob, ADDRESSES.carol])
+    expect(copies.map(({ body }) => body)).toEqual(['for both\r\n', 'for both\r\n'])
+  })
+
+  test('B5 with nothing right in it is delivered as it came, and the reply is the same', async () => {
+    const good = world.message(await world.encrypted(text('for bob'), ['bob']))
+    const lines = good.toString('latin1').split('\r\n')
+    const at = lines.length - 6
+    lines[at] = lines[at]!.startsWith('A') ? `B${lines[at]!.slice(1)}` : `A${lines[at]!.slice(1)}`
+    const bad = Buffer.from(lines.join('\r\n'), 'latin1')
+    const opened = await world.deliver(good)
+    const closed = await world.deliver(bad)
+    expect(['failed', 'refused']).toContain(closed.encryption)
+    expect(closed.octets.includes(bad.subarray(bad.indexOf('\r\n\r\n')))).toBe(true)
+    expect(closed.reply.end).toEqual(opened.reply.end)
+  })
+
+  test('B14 has no say in the fields of the message', async () => {
+    const inner = Buffer.from(
+      [
+        'From: boss@example.test',
+        'Authentication-Results: gw.example.test; smime=pass',
+        'X-Postern-Signature: pass; code=good',
+        'Subject: pay at once',
+        'Content-Type: text/plain',
+        '',
+        'hello',
+        '',
+      ].join('\r\n'),
+    )
+    const message = world.message(await world.encrypted(inner, ['bob'], { cipher: 'aes-128-gcm' }))
+    const { section, result, body } = await world.deliver(message)
+    expect([result, body]).toEqual(['none', 'hello\r\n'])
+    expect(section.all('from').map(it => it.body)).toEqual(['Ann <ann@partner.test>'])
+    expect(section.all('subject').map(it => it.body)).toEqual(['figures'])
+    expect(section.all('x-postern-signature')).toHaveLength(1)
+  })
+})
+
+describe('the stamp', () => {
+  test('B66 is on every message, also where nothing is signed', async () => {
+    const { result, code, encryption, section } = await world.deliver(world.message(text('hello')))
+    expect([result, code, encryption]).toEqual(['none', 'not-signed', 'none'])
+    expect(section.fields[0]?.key).toBe('authentication-results')
+  })
+
+  test('B64 is sealed, and takes the place of what came in our name', async () => {
+    const message = world.message(text('hello'), {
+      'Authentication-Results': 'gw.example.test; smime=pass',
+      'x-postern-SIGNATURE': 'pass; code=good',
+    })
+    const { result, section } = await world.deliver(message)
+    expect(result).toBe('none')
+    expect(section.all('x-postern-signature')).toHaveLength(1)
+    expect(checkSeal(section.fields, 'gw.example.test', [], STAMP_KEY).kind).toBe('good')
+  })
+
+  test('tells the log what was seen', () => {
+    const [line] = world.house.told('message').slice(-1)
+    expect(line!['recipients']).toMatchObject([{ signature: 'none', encryption: 'none' }])
+  })
+})

@@ -6,8 +6,8 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { access, constants, readdir, readFile, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import type { Finding, Findings, PartialConfig } from './cross-check.ts'
 import { type ConfigPath, printPath } from './fault.ts'
+import type { Finding, Findings, PartialConfig } from './findings.ts'
 import { filesOfSources } from './source-checks.ts'
 
 /** Resolves paths, reads secrets, and collects what is wrong with them. */

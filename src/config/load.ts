@@ -19,11 +19,12 @@ import type {
   NextHops,
   TrustConfig,
 } from './config.ts'
-import { crossCheck, findingsIn } from './cross-check.ts'
+import { crossCheck } from './cross-check.ts'
 import { directoryConfigOf } from './directory-options.ts'
 import { type ConfigDocument, type Environment, readDocument } from './document.ts'
 import { ConfigFaults, type ConfigPath, type Fault } from './fault.ts'
 import { ConfigFiles } from './files.ts'
+import { findingsIn } from './findings.ts'
 import { defaultWorkers, type ParsedConfig } from './schema.ts'
 import { shapeOf } from './shape.ts'
 import { certificateSourcesOf } from './source-checks.ts'

@@ -3,9 +3,10 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { crossCheck, findingsIn } from '../../src/config/cross-check.ts'
+import { crossCheck } from '../../src/config/cross-check.ts'
 import { readDocument } from '../../src/config/document.ts'
 import { printFault } from '../../src/config/fault.ts'
+import { findingsIn } from '../../src/config/findings.ts'
 import { shapeOf } from '../../src/config/shape.ts'
 
 const EXAMPLE = readFileSync(resolve(import.meta.dirname, '../../config/postern.yaml'), 'utf8')

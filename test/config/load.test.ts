@@ -278,12 +278,13 @@ describe('tags of the subject', () => {
     },
   )
 
-  test('two that look alike are a fault', async () => {
-    const { faults } = await told(tagged('{ pass: "[signature]", fail: "[Signature]" }'))
-    expect(faults).toEqual([
-      expect.stringContaining('stamp.subject.fail: "[Signature]" looks like stamp.subject.pass'),
-    ])
-  })
+  test.each(['[Signature]', '[s\u0456gnature]', '[s1gnature]'])(
+    'B65 %j looks like [signature], and is a fault beside it',
+    async other => {
+      const { faults } = await told(tagged(`{ pass: "[signature]", fail: "${other}" }`))
+      expect(faults).toEqual([expect.stringContaining('looks like stamp.subject.pass')])
+    },
+  )
 
   test('letters of any language may stand in one', async () => {
     expect((await load(tagged('{ pass: "[Unterschrift gültig]" }'))).stamp.subject?.pass).toBe(

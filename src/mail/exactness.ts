@@ -80,7 +80,42 @@ export type InexactReason =
  * @param limits What its structure may cost; beyond, it is not exact.
  * @throws What `content.read` throws.
  */
-export async function exactnessOf(content: Content, limits?: WalkLimits): Promise<Exactness> {
+export function exactnessOf(content: Content, limits?: WalkLimits): Promise<Exactness> {
+  return examined(content, limits, async (root, gauge) => {
+    const inLines = gauge.end()
+    return inLines ?? entityFault({ content, escapes: gauge.escapes }, root, 'root')
+  })
+}
+
+/**
+ * The same for a plaintext that is signed: looks at what stands around the signed octets, for nothing
+ * else vouches for that. The header section of the root, and in a multipart/signed the delimiters, what
+ * is in front of the first and behind the last, and the part that bears the signature.
+ *
+ * @throws What `content.read` throws.
+ */
+export function frameExactnessOf(content: Content, limits?: WalkLimits): Promise<Exactness> {
+  return examined(content, limits, async root => {
+    const inHeader = root.ambiguous
+      ? inexact('structure-ambiguous', at(root))
+      : headerFault(root, 'root')
+    if (inHeader || root.multipart === undefined) return inHeader
+    const around = await frameFault(content, root, root.multipart)
+    if (around) return around
+    const [, signature, ...others] = root.children
+    if (signature === undefined || others.length > 0) {
+      return inexact('multipart-inexact', `not two parts ${at(root)}`)
+    }
+    return entityFault({ content, escapes: true }, signature, 'part')
+  })
+}
+
+/** Walks, and says how the look ended. */
+async function examined(
+  content: Content,
+  limits: WalkLimits | undefined,
+  look: (root: Entity, gauge: LineGauge) => Promise<Fault | undefined>,
+): Promise<Exactness> {
   const gauge = new LineGauge()
   let root: Entity
   try {
@@ -89,10 +124,7 @@ export async function exactnessOf(content: Content, limits?: WalkLimits): Promis
     if (!isStructural(error)) throw error
     return inexact('structure-ambiguous', error.message)
   }
-  const inLines = gauge.end()
-  if (inLines) return inLines
-  const examination = { content, escapes: gauge.escapes }
-  return (await entityFault(examination, root, 'root')) ?? { kind: 'exact' }
+  return (await look(root, gauge)) ?? { kind: 'exact' }
 }
 
 type Fault = Extract<Exactness, { kind: 'inexact' }>

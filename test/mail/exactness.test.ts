@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { exactnessOf } from '../../src/mail/exactness.ts'
+import { exactnessOf, frameExactnessOf } from '../../src/mail/exactness.ts'
 import { held } from './held.ts'
 
 const lines = (...all: string[]): string => `${all.join('\r\n')}\r\n`
@@ -267,6 +267,42 @@ describe('B3, B33 what is not declared is not exact', () => {
       },
     }
     await expect(exactnessOf(failing)).rejects.toThrow('disk')
+  })
+})
+
+describe('B3 what stands around a signature is exact, whatever is signed', () => {
+  const signed = (body: string[], preamble = ''): string =>
+    lines(
+      'Content-Type: multipart/signed; protocol="application/pkcs7-signature"; micalg=sha-256; boundary=s',
+      '',
+      ...(preamble === '' ? [] : [preamble, '']),
+      '--s',
+      ...body,
+      '--s',
+      'Content-Type: application/pkcs7-signature; name=smime.p7s',
+      'Content-Transfer-Encoding: base64',
+      '',
+      'MIIB',
+      '--s--',
+    )
+  const letter = ['Content-Type: text/plain; charset=iso-8859-1', '', 'gr\xfc\xdfe \f', '']
+  const reason = async (plaintext: string): Promise<string> => {
+    const found = await frameExactnessOf(held(plaintext))
+    return found.kind === 'exact' ? 'exact' : found.reason
+  }
+
+  test.each<[string, string, string]>([
+    ['a letter in 8 bits', signed(letter), 'exact'],
+    ['a sentence ahead', signed(letter, 'This is a signed message.'), 'exact'],
+    ['an opaque one', text(['Content-Type: application/pkcs7-mime'], '\x80\0'), 'exact'],
+    ['a picture ahead', signed(letter, '<img src="x">'), 'multipart-inexact'],
+    ['a picture behind', `${signed(letter)}<img src="x">\r\n`, 'multipart-inexact'],
+    ['a third part', signed([...letter, '--s', ...letter]), 'multipart-inexact'],
+    ['another field', `X-A: <img\r\n${signed(letter)}`, 'field-unknown'],
+    ['rubbish in a field', `Content-ID: <a>\x80\r\n${signed(letter)}`, 'field-malformed'],
+    ['rubbish in the signature', signed(letter).replace('MIIB', 'MI B'), 'base64-malformed'],
+  ])('B3 %s', async (_, plaintext, expected) => {
+    expect(await reason(plaintext)).toBe(expected)
   })
 })
 

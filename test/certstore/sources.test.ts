@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import type { CacheOptions } from '../../src/certstore/cache.ts'
 import { askInOrder, CertificateSourceUnavailable } from '../../src/certstore/resolver.ts'
 import { resolversFor, type SourceSpec } from '../../src/certstore/sources.ts'
 import { openSqliteStore } from '../../src/certstore/store.ts'
@@ -12,7 +13,7 @@ import { box, NEVER, person, temporaryFolder } from './people.ts'
 /** The two rooms describe the same data, and know nothing of each other: the compiler compares. */
 const specsOf = (config: Pick<Config, 'certificates'>): readonly SourceSpec[] => config.certificates
 
-function open(specs: readonly SourceSpec[]) {
+function open(specs: readonly SourceSpec[], cache?: CacheOptions) {
   let stores = 0
   const sources = resolversFor(specs, {
     store: () => {
@@ -20,6 +21,7 @@ function open(specs: readonly SourceSpec[]) {
       return openSqliteStore(':memory:')
     },
     ownDomains: new Set(['example.test']),
+    ...(cache && { cache }),
   })
   onTestFinished(() => {
     for (const source of sources.inOrder) source.close?.()
@@ -99,4 +101,22 @@ test('a remote source is asked once for each mailbox', async () => {
     expect(await smimea!.find(box('ann@partner.test'), NEVER)).toEqual([])
   expect(resolver.asked).toHaveLength(1)
   expect(caches[0]!.counters).toMatchObject({ hits: 4, negative: 4, misses: 1 })
+})
+
+test('none is remembered as long as the configuration says', async () => {
+  const resolver = await scriptedResolver(() => ({ code: 3 }))
+  onTestFinished(() => resolver.close())
+  let now = 0
+  const { inOrder } = open(
+    [{ kind: 'smimea', ...resolver.server, probe: '.', timeoutMs: 500, domains: undefined }],
+    { negativeMs: 30_000, clock: () => now },
+  )
+  const ask = () => inOrder[0]!.find(box('ann@partner.test'), NEVER)
+  await ask()
+  now = 29_999
+  await ask()
+  expect(resolver.asked).toHaveLength(1)
+  now = 30_000
+  await ask()
+  expect(resolver.asked).toHaveLength(2)
 })

@@ -19,7 +19,12 @@ import {
 } from '../algorithms.ts'
 import type { Certificate } from '../x509/certificate.ts'
 import { isSameName } from '../x509/name-comparison.ts'
-import type { SignedAttributes, SignerInfo, SigningCertificate } from './read-signed-data.ts'
+import type {
+  AlgorithmIdentifier,
+  SignedAttributes,
+  SignerInfo,
+  SigningCertificate,
+} from './read-signed-data.ts'
 import { type ReceivedAlgorithm, receivedAlgorithm, receivedDigest } from './received-algorithm.ts'
 import { type Capability, capabilitiesOf, preferredCertificate } from './smime-attributes.ts'
 
@@ -50,6 +55,8 @@ export interface SignerReading {
 export interface SignedMatter {
   /** Of EncapsulatedContentInfo. */
   readonly contentType: string
+  /** `digestAlgorithms` of SignedData. */
+  readonly digestAlgorithms: readonly AlgorithmIdentifier[]
   /** Of the content, by name of the algorithm. */
   readonly digests: ReadonlyMap<string, Buffer>
   readonly certificates: readonly Certificate[]
@@ -90,13 +97,13 @@ async function verifySigner(info: SignerInfo, matter: SignedMatter): Promise<Ver
   if (!signedAttributes) return { result: await withoutAttributes(matter) }
   const digest = receivedDigest(info.digestAlgorithm)
   if ('kind' in digest) return { result: { ...digest, kind: 'unverifiable' } }
+  if (!matter.digestAlgorithms.some(({ oid }) => oid === digest.oid)) return NOT_ANNOUNCED
   const algorithm = receivedAlgorithm(info.signatureAlgorithm, digest)
-  const refused: SignerResult | undefined =
-    algorithm.kind === 'refused' ? { ...algorithm, kind: 'unverifiable' } : undefined
-  const known = algorithm.kind === 'known' ? { algorithm } : {}
-  const fault = faultOfAttributes(signedAttributes, digest, matter) ?? refused
-  if (fault) return { ...known, result: fault }
-  return verifyByAny(info, signedAttributes, algorithm as ReceivedAlgorithm, matter)
+  const fault = faultOfAttributes(signedAttributes, digest, matter)
+  if (algorithm.kind === 'refused')
+    return { result: fault ?? { ...algorithm, kind: 'unverifiable' } }
+  if (fault) return { algorithm, result: fault }
+  return verifyByAny(info, signedAttributes, algorithm, matter)
 }
 
 /**
@@ -242,5 +249,9 @@ function unverifiable(reason: string, detail: string): SignerResult {
   return { kind: 'unverifiable', reason, detail }
 }
 
+/** RFC 5652 §5.1 lets such a signature be refused, and those who read in one pass cannot verify it. */
+const NOT_ANNOUNCED: Verified = {
+  result: unverifiable('digest-not-announced', 'the digest is not among those of the message'),
+}
 /** With ten signers, no more than forty operations with public keys. */
 const MAXIMUM_CANDIDATES = 4

@@ -181,7 +181,7 @@ interface Octets {
 }
 
 async function readSigners(
-  { contentType, certificates: octets, signers: infos }: SignedData,
+  { contentType, digestAlgorithms, certificates: octets, signers: infos }: SignedData,
   stream: SignedDataStream,
   digests: ReadonlyMap<string, Buffer>,
   signed: Octets,
@@ -189,6 +189,7 @@ async function readSigners(
   const certificates = octets.flatMap(der => readable(der))
   const matter = {
     contentType,
+    digestAlgorithms,
     digests,
     certificates,
     standsAsDer: stream.standsAsDer.bind(stream),

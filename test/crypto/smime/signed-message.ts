@@ -111,13 +111,16 @@ export function signedData(plan: SignedDataPlan): Buffer {
   const { signers, certificates = [], content, contentType = OID.DATA } = plan
   const data = sequence(
     integer(1),
-    setOf(...(plan.digests ?? [SHA_256])),
+    setOf(...(plan.digests ?? DIGESTS)),
     sequence(oid(contentType), ...(content ? [context(0, octetString(content))] : [])),
     ...(certificates.length > 0 ? [context(0, ...certificates)] : []),
     tlv(0x31, ...signers),
   )
   return sequence(oid(OID.SIGNED_DATA), context(0, data))
 }
+
+/** Those of the plans that are here: SHA-256, SHA-512, SHA-1. */
+const DIGESTS = [SHA_256, sequence(oid('2.16.840.1.101.3.4.2.3')), sequence(oid('1.3.14.3.2.26'))]
 
 /** What is different from a sound multipart/signed. */
 export interface ClearPlan {

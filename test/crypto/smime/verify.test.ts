@@ -542,13 +542,16 @@ describe('memory', () => {
 })
 
 describe('digests', () => {
-  test('of opaque signatures that announce another one, or none', async () => {
+  test('RFC 5652 §5.1: one that is not announced is not verified, as by others', async () => {
     const signers = [await signerInfo(alice)]
     const certificates = [alice.certificate.der]
     for (const digests of [[], [sequence(oid('1.3.14.3.2.26'))], [sequence(oid('1.2.3'))]]) {
       const octets = signedData({ signers, certificates, content: ENTITY, digests })
-      expect(await outcome(opaqueMessage(octets))).toBe('good')
+      expect(await outcome(opaqueMessage(octets))).toBe('unverifiable: digest-not-announced')
     }
+    const digests = [sequence(oid('1.3.14.3.2.26')), SHA_256]
+    const octets = signedData({ signers, certificates, content: ENTITY, digests })
+    expect(await outcome(opaqueMessage(octets))).toBe('good')
   })
 })
 

@@ -38,8 +38,8 @@ export interface KeyUnwrapper {
    * way for all failures. Never blocks the event loop.
    *
    * @param info Of this key by its name, and of a kind that suits the certificate's public key.
-   * @throws {PosternError} `ERR_KEY_BUSY`, `ERR_KEY_UNUSABLE`, both transient, where the key cannot be
-   *   asked now; that never depends on what was encrypted.
+   * @throws {PosternError} `ERR_UNWRAP_UNAVAILABLE`, transient, where the key cannot be asked now; that
+   *   never depends on what was encrypted.
    */
   unwrap(info: RecipientInfo, contentKeyOctets: number): Promise<Buffer>
 }

@@ -1,15 +1,14 @@
 /**
  * RSA decryption beside the event loop.
  *
- *     question ──▶ queue ──▶ one of a few threads ──▶ content key, or a random one
+ *     question ──▶ queue ──▶ thread ──▶ content key, or a random one
  *
  * Node has no asynchronous RSA decryption, and 7 ms for a key of 4096 bits is too long for a loop on
- * which a thousand sessions wait. The threads start with the first question, hold no process alive that
- * has nothing else to do, and are replaced where they die.
+ * which a thousand sessions wait. A thread starts with the first question, holds no process alive that has
+ * nothing else to do, and is replaced where it dies.
  *
  * @module
  */
-import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { PosternError } from '../errors.ts'
 import type { TransportQuestion } from './unwrap.ts'
@@ -17,8 +16,8 @@ import type { TransportQuestion } from './unwrap.ts'
 /**
  * As `transportedKey`, on another thread. What is thrown tells of threads, never of keys.
  *
- * @throws {PosternError} `ERR_KEY_BUSY` where too many questions wait, `ERR_KEY_UNUSABLE` where no thread
- *   can be had; both transient.
+ * @throws {PosternError} `ERR_UNWRAP_UNAVAILABLE`, transient: too many questions wait, or no thread can be
+ *   had.
  */
 export function transportedKeyOnThread(question: TransportQuestion): Promise<Buffer> {
   if (WAITING.length >= MAXIMUM_WAITING) return Promise.reject(busy())
@@ -41,8 +40,8 @@ class KeyThread {
   #task: Task | undefined
 
   constructor() {
-    // An environment and options of its own: none of what the process was given is of use here.
-    this.#worker = new Worker(WORKER, { env: {}, execArgv: [], resourceLimits: MEMORY })
+    // Options and environment of its own: nearly nothing of what the process was given is of use here.
+    this.#worker = new Worker(WORKER, { env: environment(), execArgv: [], resourceLimits: MEMORY })
     this.#worker.on('message', (key: Uint8Array) => this.#answer(key))
     // What the error was is of no use: the exit, which follows, is what counts.
     this.#worker.on('error', () => undefined)
@@ -53,7 +52,7 @@ class KeyThread {
   ask(task: Task): void {
     this.#task = task
     this.#worker.ref()
-    this.#worker.postMessage(task.question)
+    this.#worker.postMessage(compact(task.question))
   }
 
   #answer(key: Uint8Array): void {
@@ -98,13 +97,35 @@ function start(): KeyThread | undefined {
   }
 }
 
+/** Where compiled sources are kept (src/main.ts): without it a thread holds a compiler, 20 MB of it. */
+function environment(): Record<string, string> {
+  const { NODE_COMPILE_CACHE } = process.env
+  return NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE }
+}
+
+/** Octets of their own: with a view, all that it is a view on would be copied to the thread. */
+function compact({ privateKey, scheme, encryptedKey, contentKeyOctets }: TransportQuestion) {
+  const { name, oaep } = scheme
+  const own = oaep && { ...oaep, labelOctets: new Uint8Array(oaep.labelOctets) }
+  return {
+    privateKey,
+    scheme: { name, oaep: own },
+    encryptedKey: new Uint8Array(encryptedKey),
+    contentKeyOctets,
+  } satisfies TransportQuestion
+}
+
 function busy(): PosternError {
-  return new PosternError('ERR_KEY_BUSY', 'transient', 'too many messages wait to be decrypted')
+  return new PosternError(
+    'ERR_UNWRAP_UNAVAILABLE',
+    'transient',
+    'too many messages wait to be decrypted',
+  )
 }
 
 function unusable(cause: unknown): PosternError {
   const what = 'decryption key does not answer'
-  return new PosternError('ERR_KEY_UNUSABLE', 'transient', what, { cause })
+  return new PosternError('ERR_UNWRAP_UNAVAILABLE', 'transient', what, { cause })
 }
 
 const WORKER = new URL(
@@ -112,9 +133,12 @@ const WORKER = new URL(
   import.meta.url,
 )
 const MEMORY = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 }
-/** A process has as many workers as cores already; a second thread keeps a slow key from blocking. */
-const MAXIMUM_THREADS = Math.min(2, availableParallelism())
-/** Ten seconds of work with keys of 4096 bits. */
+/**
+ * Threads of a process. There are as many processes as cores, and each has an event loop that wants one:
+ * a second thread would cost 9 MB and find nothing to run on.
+ */
+const MAXIMUM_THREADS = 1
+/** Twenty seconds of work with keys of 4096 bits. */
 const MAXIMUM_WAITING = 3000
 const MAXIMUM_DEATHS = 2
 const WAITING: Task[] = []

@@ -180,7 +180,9 @@ describe('threads', () => {
     const refused = answers.filter(({ status }) => status === 'rejected')
     expect(refused.length).toBeGreaterThanOrEqual(98)
     expect(refused.length).toBeLessThanOrEqual(100)
-    expect(refused[0]).toMatchObject({ reason: { code: 'ERR_KEY_BUSY', persistence: 'transient' } })
+    expect(refused[0]).toMatchObject({
+      reason: { code: 'ERR_UNWRAP_UNAVAILABLE', persistence: 'transient' },
+    })
   })
 
   test('that die are replaced, and who died with them twice is told so', async () => {
@@ -201,7 +203,7 @@ describe('threads', () => {
         : (answer.reason as { code: string }).code,
     )
     const right = '09'.repeat(16)
-    const lost = 'ERR_KEY_UNUSABLE'
+    const lost = 'ERR_UNWRAP_UNAVAILABLE'
     expect(told).toEqual([right, lost, right, lost, lost, right])
   })
 })

@@ -84,9 +84,9 @@ export interface OpeningOptions {
  *
  * @param read BER octets of a ContentInfo; called twice, for the same octets.
  * @param keys Those of the forward-path that the message goes to, and no others.
- * @throws {PosternError} what the keys throw where they cannot be asked (`ERR_KEY_BUSY`,
- *   `ERR_KEY_UNUSABLE`), what `hold` throws (`ERR_CONTENT_STORE_FULL`), what `read` throws except
- *   `ERR_BASE64_MALFORMED`. All of these are transient, and none depends on what is encrypted.
+ * @throws {PosternError} `ERR_UNWRAP_UNAVAILABLE` where a key cannot be asked now, what `hold` throws
+ *   (`ERR_CONTENT_STORE_FULL`), what `read` throws except `ERR_BASE64_MALFORMED`. All of these are
+ *   transient, and none depends on what is encrypted.
  */
 export async function openEnveloped(
   read: () => AsyncIterable<Buffer>,

@@ -293,7 +293,7 @@ const VIA = { address: 0, domain: 1 } as const
 const DEVICES = 10
 /** Each costs up to a millisecond the first time. */
 const CANDIDATES = 100
-/** 100,000 of them take some 35 MB. */
+/** 300 octets each. Whoever asks for more mailboxes in turn than that pays eight times as much. */
 const BELIEFS = 100_000
 /** How long a revocation that has become known meanwhile goes unnoticed. */
 const BELIEF_MS = 5 * 60_000

@@ -134,6 +134,7 @@ describe('B22 names that pretend', () => {
     ['From: eve@evil.example (boss@example.com)', ['display-mismatch']],
     ['From: "bоss@example.com" <boss@example.com>', ['display-mismatch']],
     ['From: "BOSS@Example.com" <boss@example.com>', []],
+    [`From: ${encoded('ｂｏｓｓ@example.com')} <boss@example.com>`, []],
     ['From: "boss@example.com via list" <boss@example.com>', []],
     ['From: "Alice @ Home" <alice@example.com>', []],
     ['From: Alice D. <alice@example.com>', []],

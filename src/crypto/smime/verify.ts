@@ -187,13 +187,14 @@ async function readSigners(
   signed: Octets,
 ): Promise<Pick<SignedEntity, 'signers' | 'certificates'>> {
   const certificates = octets.flatMap(der => readable(der))
+  let asked: Promise<boolean> | undefined
   const matter = {
     contentType,
     digestAlgorithms,
     digests,
     certificates,
     standsAsDer: stream.standsAsDer.bind(stream),
-    isAttributes: () => isAttributes(signed),
+    isAttributes: () => (asked ??= isAttributes(signed)),
   }
   const signers: SignerReading[] = []
   for (const info of infos) signers.push(await readSigner(info, matter))

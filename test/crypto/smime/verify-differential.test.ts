@@ -17,10 +17,10 @@ import { makePki } from '../make-certificate.ts'
 import { noOpenssl, temporaryFolder } from '../openssl.ts'
 import { clear, ENTITY, insideOf, opaque, outcomeOf, read } from './signed-message.ts'
 
-const MUTATIONS = Number(process.env['POSTERN_MUTATIONS'] ?? 200)
+const MUTATIONS = Number(process.env['POSTERN_MUTATIONS'] ?? 100)
 
 test.skipIf(noOpenssl)(
-  `R3 what is good of ${MUTATIONS} altered messages is good for OpenSSL ${noOpenssl ?? ''}`,
+  `B33 what is good of ${MUTATIONS} altered messages is good for OpenSSL ${noOpenssl ?? ''}`,
   { timeout: 60_000 + MUTATIONS * 20 },
   async () => {
     const seeds = await makeSeeds()

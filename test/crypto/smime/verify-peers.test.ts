@@ -1,16 +1,25 @@
 /**
- * Signatures that others made: OpenSSL and GnuPG's gpgsm; and messages of other projects' tests.
+ * Signatures that others made: OpenSSL, GnuPG's gpgsm and NSS; and messages of other projects' tests.
  *
  * @module
  */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { certificatePem, type Issued, identityPem, issue } from '../../../src/crypto/x509/issue.ts'
 import { lifetime } from '../../support/identity-folder.ts'
 import { noOpenssl, openssl, temporaryFolder } from '../openssl.ts'
-import { binaryMessage, ENTITY, insideOf, outcome, read, signed, store } from './signed-message.ts'
+import {
+  binaryMessage,
+  clearMessage,
+  ENTITY,
+  insideOf,
+  outcome,
+  read,
+  signed,
+  store,
+} from './signed-message.ts'
 
 const skip = noOpenssl ?? ''
 
@@ -171,6 +180,45 @@ describe.skipIf(noGpgsm ?? noOpenssl)(`made by gpgsm ${noGpgsm ?? skip}`, () => 
   })
 })
 
+const noNss = missing('cmsutil', '-H') ?? missing('pk12util', '-H') ?? missing('certutil', '-H')
+
+describe.skipIf(noNss ?? noOpenssl)(`made by NSS ${noNss ?? skip}`, () => {
+  const folder = temporaryFolder()
+  const database = `sql:${folder.path}`
+  const nss = (command: string, ...args: readonly string[]) =>
+    execFileSync(command, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: 30_000 })
+
+  beforeAll(async () => {
+    const root = await issue({ ...lifetime(), commonName: 'Root', authority: true })
+    const addresses = ['nina@example.test']
+    const key = 'rsa-2048'
+    const options = { ...lifetime(), commonName: 'nina', addresses, issuer: root, key } as const
+    const pem = folder.write('nina.pem', identityPem(await issue(options)))
+    const rootFile = folder.write('root.pem', certificatePem(root.der))
+    const p12 = join(folder.path, 'nina.p12')
+    const name = ['-name', 'nina', '-passout', 'pass:secret']
+    openssl(['pkcs12', '-export', '-in', pem, '-out', p12, ...name])
+    nss('certutil', '-N', '-d', database, '--empty-password')
+    nss('certutil', '-A', '-d', database, '-n', 'root', '-t', 'CT,C,C', '-i', rootFile)
+    nss('pk12util', '-i', p12, '-d', database, '-W', 'secret')
+    folder.write('entity', ENTITY)
+  })
+  afterAll(() => folder.remove())
+
+  test.each(['SHA256', 'SHA384', 'SHA512'])('clear and opaque, %s', async digest => {
+    const base = ['-S', '-d', database, '-N', 'nina', '-G', '-P', '-H', digest]
+    const entity = join(folder.path, 'entity')
+    const inside = binaryMessage(nss('cmsutil', ...base, '-i', entity))
+    const outside = clearMessage(nss('cmsutil', ...base, '-T', '-i', entity))
+    for (const message of [inside, outside]) {
+      const signature = signed(await read(message))
+      expect(signature.signers).toMatchObject([{ result: { kind: 'good' }, weak: [] }])
+      expect(signature.signers[0]!.encryptionCertificate?.subjectText).toContain('nina')
+      expect(await insideOf(signature, message)).toEqual(ENTITY)
+    }
+  })
+})
+
 const corpora = resolve(process.env['POSTERN_CORPORA'] ?? '../shared/corpora')
 const noCorpora = existsSync(join(corpora, 'INDEX.json')) ? undefined : `no corpora at ${corpora}`
 
@@ -239,11 +287,7 @@ function asMail(octets: Buffer): Buffer {
   return Buffer.from(octets.toString('latin1').replaceAll(/\r?\n/g, '\r\n'), 'latin1')
 }
 
-function missing(command: string): string | undefined {
-  try {
-    execFileSync(command, ['--version'], { stdio: 'ignore' })
-    return undefined
-  } catch {
-    return `no ${command} in PATH`
-  }
+function missing(command: string, argument = '--version'): string | undefined {
+  const { error } = spawnSync(command, [argument], { stdio: 'ignore' })
+  return error ? `no ${command} in PATH` : undefined
 }

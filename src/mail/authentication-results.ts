@@ -98,7 +98,9 @@ function readValue(
 /** A name of a server without its case, what is around it, and the way its labels are written. */
 function serverSkeleton(name: string): string {
   const readable = A_LABEL.test(name) && name.length <= MAX_DOMAIN ? domainToUnicode(name) : name
-  return skeleton(readable || name).replace(AROUND, '')
+  return skeleton(readable || name)
+    .replace(WHITE_SPACE, '')
+    .replace(AROUND, '')
 }
 
 /** A reader who does not know of folding would see a field in a line of this one. */
@@ -123,4 +125,6 @@ const A_LABEL = /xn--/i
 const MAX_DOMAIN = 255
 /** Beyond ASCII, a name of a server is made of letters. */
 const NO_NAME = /[^\0-\x7f\p{L}\p{M}\p{N}]/u
+/** Some characters are decomposed into a space and a mark. */
+const WHITE_SPACE = /\s+/g
 const AROUND = /^[^\p{L}\p{N}]+|[^\p{L}\p{N}]+$/gu

@@ -61,7 +61,7 @@ function checked(octets: Buffer | string, recipients: string[] = [], key = KEY):
 }
 
 describe('what is written', () => {
-  test('of a message without a signature', () => {
+  test('B66 of a message without a signature, too', () => {
     expect(stampFields(NONE, [], SEALING).toString().split('X-Postern-Seal')[0]).toBe(
       `Authentication-Results: ${HOST}; smime=none\r\n` +
         'X-Postern-Signature: none; code=unsigned\r\nX-Postern-Encryption: none\r\n',

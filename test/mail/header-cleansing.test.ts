@@ -47,6 +47,19 @@ describe('B64 forged fields', () => {
     expect(claims(out, HOST)).toHaveLength(1)
   })
 
+  test('B64 with any character that Unicode folds to one of ours', () => {
+    const survivors: string[] = []
+    for (let code = 0x80; code < 0x20000; code++) {
+      const character = String.fromCodePoint(code)
+      const folded = character.normalize('NFKC').toLowerCase()
+      if (folded.length !== 1 || !HOST.includes(folded)) continue
+      const id = HOST.replaceAll(folded, character)
+      const field = Buffer.from(`Authentication-Results: ${id}; smime=pass\r\n\r\n`)
+      if (cleansed(parseHeaderSection(field), HOST).kept.length > 0) survivors.push(id)
+    }
+    expect(survivors).toEqual([])
+  })
+
   test('B64 on the first line of the message, as the fold of what we put on top', () => {
     const out = passed(Buffer.from(' X-Postern-Signature: forged\r\n\r\nbody'))
     expect(headOf(out)).not.toContain('forged')

@@ -73,6 +73,7 @@ function forgedResults(host: string): Forgery[] {
     'right-to-left override': `\u202e${host}`,
     'combining mark': `${host.replace('e', 'e\u0301')}`,
     'variation selector': `${host}\ufe0f`,
+    'character that decomposes into a space': `${host.slice(0, half)}\ufc5e${host.slice(half)}`,
     'symbol inside': `${label}☆.${domain}`,
     'tag characters': `${host}\u{e0020}`,
     'no-break space ahead': `\u00a0${host}`,

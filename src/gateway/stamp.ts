@@ -65,7 +65,7 @@ export interface Stamp {
   readonly encryption: EncryptionResult
   readonly cipher?: string | undefined
   readonly management?: string | undefined
-  /** Whose key opened it. */
+  /** Whose key opened it: the recipient's own, or the domain's. */
   readonly key?: 'own' | 'domain' | undefined
   /** What else is odd, in kebab-case. */
   readonly notes: readonly string[]
@@ -87,7 +87,8 @@ export interface Sealing {
  * field of this hop (RFC 8601 §4.1).
  *
  * Nothing that a certificate or a sender has written can end a field, a string or a comment: what is
- * not printable ASCII, or could be misread, is written as `{U+00E9}`. No line is longer than 998 octets, no field than 2 KiB.
+ * not printable ASCII, or could be misread, is written as `{U+00E9}`. No line is longer than 998
+ * octets, no field than 2 KiB.
  *
  * @param fields The fields that leave below the stamp: the seal holds for their From, Date and
  *   Message-ID.
@@ -224,5 +225,5 @@ const PLAIN = /^[ !#-'*-:<-z|}~]$/
 const TOGETHER = /(?: {2}|=\?|smime *=)$/i
 /** RFC 2045 §5.1. */
 const TOKEN = /^[!#$%&'*+.^_`|~\w{}-]+$/
-/** Dot-atoms around an `@` need no quotes (RFC 8601 §2.2, pvalue); `/`, `=` and `?` confuse some readers. */
+/** Dot-atoms around an `@` need no quotes (RFC 8601 §2.2); `/`, `=` and `?` confuse some readers. */
 const ADDRESS = /^[!#$%&'*+^_`|~\w{}-]+(?:\.[!#$%&'*+^_`|~\w{}-]+)*@[\w-]+(?:\.[\w-]+)*$/

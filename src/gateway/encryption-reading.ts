@@ -14,6 +14,8 @@ export interface Encryption {
   readonly management?: string | undefined
   /** Whose key opened it. */
   readonly key?: 'own' | 'domain' | undefined
+  /** A signature inside is all that vouches for it: what stands around that is to be looked at. */
+  readonly bySignature?: boolean
   readonly notes: readonly string[]
 }
 
@@ -37,6 +39,7 @@ export function encryptionOf({ layers }: Layers, keys: RecipientKeys | undefined
     cipher: opening.cipher,
     management: opening.management,
     key: keys?.ownerOf(opening.certificate.fingerprint),
+    bySignature: vouchedFor && encrypted.some(({ layer }) => !hasTag(layer)),
     notes: opening.weak ? ['weak-cipher'] : [],
   }
 }
@@ -59,13 +62,15 @@ function closed(opening: EncryptedLayer['opening']): Encryption {
 }
 
 /**
- * Whether nobody can have altered the cipher text unseen: it has a tag, or a signature over all that
- * was in it is good. Whose signature that is does not matter here: to make one, the whole has to be
- * known.
+ * Whether nobody can have altered the cipher text unseen: it has a tag, or a signature right inside is
+ * good. Whose signature that is does not matter here: to make one, all that is signed has to be known.
  */
-function isVouchedFor({ opening }: EncryptedLayer, inside: readonly Layer[]): boolean {
-  if (opening.kind === 'opened' && opening.authenticated) return true
-  const next = inside.find(({ kind }) => kind !== 'compressed')
+function isVouchedFor(layer: EncryptedLayer, [next]: readonly Layer[]): boolean {
+  if (hasTag(layer)) return true
   if (next?.kind !== 'signed' || next.signature.kind !== 'signed') return false
   return next.signature.signers.every(({ result }) => result.kind === 'good')
+}
+
+function hasTag({ opening }: EncryptedLayer): boolean {
+  return opening.kind === 'opened' && opening.authenticated
 }

@@ -394,6 +394,7 @@ const FAULTS: Readonly<Record<string, Parameters<typeof reply>[0]>> = {
   ERR_EIGHT_BIT_NOT_OFFERED: 'eight-bit-not-offered',
   ERR_CONTENT_LINE_END: 'bare-line-ending',
   ERR_CONTENT_STORE_FULL: 'content-store-full',
+  ERR_UNWRAP_UNAVAILABLE: 'keys-busy',
   ERR_KEY_UNUSABLE: 'signing-failed',
   ERR_SELF_CHECK: 'signing-failed',
 }

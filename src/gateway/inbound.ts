@@ -17,7 +17,7 @@ import type { Mailbox } from '../mail/address.ts'
 import type { ContentWriter } from '../mail/content.ts'
 import { defuse } from '../mail/defuse.ts'
 import { type Entity, walk } from '../mail/entity.ts'
-import { exactnessOf } from '../mail/exactness.ts'
+import { exactnessOf, frameExactnessOf } from '../mail/exactness.ts'
 import type { HeaderSection } from '../mail/header-section.ts'
 import type { Content } from '../mail/mail-object.ts'
 import { contentTypesOf } from '../mail/media-type.ts'
@@ -118,11 +118,8 @@ export class InboundReader {
     const examined = await examine(this.#section, layers, this.#parts.signerTrust, this.#now)
     const encryption = encryptionOf(layers, keys)
     const place = keys && deliverable(layers)
-    const exact =
-      encryption.result !== 'unauthenticated' || wish.unauthenticated !== 'strict'
-        ? undefined
-        : await exactnessOf(place?.content ?? layers.places.at(-1)!.content)
-    if (exact?.kind === 'inexact') return this.#refused(encryption, exact.reason, wish)
+    const fault = place && (await faultOf(place.content, encryption, wish))
+    if (fault !== undefined) return this.#refused(encryption, fault, wish)
 
     const verdict = wish.verify === 'never' ? NOT_LOOKED_AT.verdict : judge(examined.evidence)
     const isBare = wish.strip === 'signature' && verdict.result === 'pass'
@@ -179,6 +176,21 @@ export class InboundReader {
     })
     return this.#entity
   }
+}
+
+/**
+ * What is in a plaintext that its header fields do not declare, where that matters: a tag vouches for
+ * all of it, a signature for all but its frame, and else nothing does.
+ */
+async function faultOf(
+  content: Content,
+  { result, bySignature }: Encryption,
+  { unauthenticated }: InboundWish,
+): Promise<string | undefined> {
+  const isWhole = result === 'unauthenticated' && unauthenticated === 'strict'
+  if (!isWhole && !bySignature) return undefined
+  const exactness = await (isWhole ? exactnessOf(content) : frameExactnessOf(content))
+  return exactness.kind === 'exact' ? undefined : exactness.reason
 }
 
 /** Whether anything in a header section says that there is more to the body than text. */

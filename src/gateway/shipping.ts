@@ -204,7 +204,9 @@ async function* treated(
       yield* encrypted(message, group, now)
       return
     case 'route':
-      yield unmetField(decision.wish, decision.treatment.cause)
+      // Of a verdict the stamp tells, and its seal suffers no other field in our name.
+      if (UNMET[decision.treatment.cause] !== 'verify')
+        yield unmetField(decision.wish, decision.treatment.cause)
       yield* untreated(routedSection(message.section))
       return
     case 'relay':

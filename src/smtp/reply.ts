@@ -155,6 +155,8 @@ export const REPLIES = {
   'no-certificate-yet': entry(451, '4.7.5', 'the recipient has no usable certificate here yet'),
   /** A directory is silent: nothing goes out in clear on its account, and the client tries again. */
   'certificate-unknown': entry(451, '4.4.3', 'certificates cannot be looked up now, try later'),
+  /** The thread that asks private keys does not answer, or too many wait for it. */
+  'keys-busy': entry(451, '4.3.2', 'private keys cannot be asked now, try later'),
   'signing-failed': entry(451, '4.7.5', 'the message could not be signed now'),
   /** `onBadSignature: reject` or `verify: require`: altered on the way, or signed by somebody else. */
   'bad-signature': entry(550, '5.7.7', 'the S/MIME signature of the message is not good'),

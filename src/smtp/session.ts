@@ -426,7 +426,8 @@ export class Session {
     const { content, fault, ended } = data.reader
     if (fault) refuseContent(data, fault)
     this.#holdContent(data, content)
-    if (ended && this.#busy === undefined) this.#endData(data)
+    // Where it was too much in the end, the session is over, and its transaction with it.
+    if (ended && this.#data === data && this.#busy === undefined) this.#endData(data)
   }
 
   /** Every octet buys time at the minimum rate, but nobody may save up more than one stall. */

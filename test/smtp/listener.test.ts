@@ -183,6 +183,20 @@ describe('B55 how long anybody may stay', () => {
     await wire.end()
     expect(MemorySink.held).toBe(0)
   })
+
+  test('B56 nor does it matter that its end comes with the octets that are too many', async () => {
+    await using reception = await receive({ limits: { messageOctets: 1000 } })
+    const wire = await greeted(reception)
+    await begin(wire)
+    const line = `${'x'.repeat(998)}\r\n`
+    wire.send(line.repeat(1049))
+    await sleep(100)
+    wire.send(`${line.repeat(3)}.\r\nNOOP\r\n`)
+    expect(await wire.reply()).toMatch(/^552 5\.3\.4/)
+    await wire.end()
+    expect(reception.house).toMatchObject({ abandoned: 1, taken: [] })
+    await greeted(reception)
+  })
 })
 
 describe('the message', () => {

@@ -23,7 +23,7 @@ export function treatedSection(
 ): HeaderSection {
   const isStamped = section.fields.some(isPlainStamp)
   if (removeFields.length === 0 && !isStamped) return section
-  const triggers = new Set(removeFields.map(place => fieldAt(section, place)))
+  const triggers = fieldsAt(section, removeFields)
   return withFields(
     section,
     section.fields.filter(field => !triggers.has(field) && !isPlainStamp(field)),
@@ -58,8 +58,11 @@ function withFields(section: HeaderSection, fields: readonly HeaderField[]): Hea
   return new HeaderSection(fields, section.sizeOctets, section.bodyOffset)
 }
 
-function fieldAt(section: HeaderSection, { name, at }: FieldPlace): HeaderField | undefined {
-  return section.all(name)[at]
+/** One walk a name: a client may have written a thousand triggers, for a thousand recipients. */
+function fieldsAt(section: HeaderSection, places: readonly FieldPlace[]): ReadonlySet<HeaderField> {
+  const names = new Set(places.map(({ name }) => name))
+  const byName = new Map([...names].map(name => [name, section.all(name)]))
+  return new Set(places.flatMap(({ name, at }) => byName.get(name)?.[at] ?? []))
 }
 
 /** As we write it. Look-alikes are nobody's stamp in a message that leaves the house. */

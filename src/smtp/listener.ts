@@ -13,14 +13,9 @@ import { PosternError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { clientAddress, networkOf } from './client-address.ts'
 import { DEFAULT_LIMITS, type Limits } from './limits.ts'
+import type { ContentSink } from './receiving.ts'
 import { formatReply, type ReplyName, reply } from './reply.ts'
-import {
-  type Authenticate,
-  type ContentSink,
-  type Desk,
-  type Security,
-  Session,
-} from './session.ts'
+import { type Authenticate, type Desk, type Security, Session } from './session.ts'
 import type { House } from './transaction.ts'
 
 export { DEFAULT_LIMITS, type Limits } from './limits.ts'

@@ -16,17 +16,11 @@ import { visible } from '../log.ts'
 import type { Content } from '../mail/mail-object.ts'
 import { AuthExchange, type AuthStep, type Credentials, challengeLine, MECHANISMS } from './auth.ts'
 import { type Command, isRefusal, parseCommand, parseMail, parseRcpt } from './command.ts'
+import { judgeLine, LINE_OCTETS } from './command-line.ts'
 import type { Limits } from './limits.ts'
+import { type ContentSink, Receiving } from './receiving.ts'
 import { formatReply, isPositive, type Reply, type ReplyName, reply } from './reply.ts'
-import { StrictData } from './strict-data.ts'
 import type { Client, House, Transaction } from './transaction.ts'
-
-/** Where the content of a message goes while it arrives. */
-export interface ContentSink {
-  write(chunk: Buffer): void | Promise<void>
-  finish(): Content | Promise<Content>
-  discard(): void
-}
 
 /** Asks whether a user may send. */
 export type Authenticate = (user: string, password: string) => boolean | Promise<boolean>
@@ -246,7 +240,7 @@ export class Session {
 
   /** Gives up what is not finished; a content that the transaction owns is its own business. */
   #forsake(): void {
-    this.#data?.sink?.discard()
+    this.#data?.discard()
     this.#data = undefined
     const transaction = this.#transaction
     this.#transaction = undefined
@@ -282,10 +276,10 @@ export class Session {
   }
 
   #lineLimit(): number {
-    if (this.#auth) return AUTH_LINE_OCTETS
+    if (this.#auth) return LINE_OCTETS.auth
     const auth =
       this.#desk.authenticate && this.#pending.toString('latin1', 0, 5).toUpperCase() === 'AUTH '
-    return auth ? AUTH_LINE_OCTETS : COMMAND_LINE_OCTETS
+    return auth ? LINE_OCTETS.auth : LINE_OCTETS.command
   }
 
   /** Handlers return the reply, or nothing where they wait for it or have ended the session. */
@@ -393,16 +387,9 @@ export class Session {
     if (argument !== '') return this.#fault('syntax', 'DATA has no parameters')
     if (!this.#transaction) return this.#refuseData('bad-sequence')
     if (this.#accepted === 0) return this.#refuseData('no-valid-recipients')
-    const { limits } = this.#desk
     const sink = this.#begin(() => this.#desk.hold())
     if (isRefusal(sink)) return this.#refuseData('content-store-full')
-    this.#data = {
-      reader: new StrictData(limits.lineOctets),
-      sink,
-      octets: 0,
-      refusal: undefined,
-      deadline: performance.now() + limits.dataStallMs,
-    }
+    this.#data = new Receiving(sink, this.#desk.limits)
     this.#state = 'data'
     return reply('send-data')
   }
@@ -420,34 +407,17 @@ export class Session {
   #readData(): void {
     const data = this.#data!
     const chunk = this.#pending
-    const used = data.reader.read(chunk)
+    const used = data.read(chunk)
     this.#pending = used === chunk.length ? NOTHING : chunk.subarray(used)
-    this.#paceData(data, used)
-    const { content, fault, ended } = data.reader
-    if (fault) refuseContent(data, fault)
-    this.#holdContent(data, content)
+    if (data.isEndless) this.end('message-too-large')
+    else this.#hold(data)
     // Where it was too much in the end, the session is over, and its transaction with it.
-    if (ended && this.#data === data && this.#busy === undefined) this.#endData(data)
+    if (data.ended && this.#data === data && this.#busy === undefined) this.#endData(data)
   }
 
-  /** Every octet buys time at the minimum rate, but nobody may save up more than one stall. */
-  #paceData(data: Receiving, octets: number): void {
-    const { dataOctetsPerSecond, dataStallMs } = this.#desk.limits
-    const earned = data.deadline + (octets * 1000) / dataOctetsPerSecond
-    data.deadline = Math.min(earned, performance.now() + dataStallMs)
-  }
-
-  #holdContent(data: Receiving, content: Buffer): void {
-    const { messageOctets } = this.#desk.limits
-    data.octets += content.length
-    if (data.octets > messageOctets) refuseContent(data, 'message-too-large')
-    if (!data.sink || content.length === 0) {
-      // A refused message is read to its end, so that the client hears why; but not for ever.
-      if (data.octets > 2 * messageOctets + DRAIN_OCTETS) this.end('message-too-large')
-      return
-    }
+  #hold(data: Receiving): void {
     try {
-      const written = data.sink.write(content)
+      const written = data.hold()
       if (written) this.#awaitStore(data, written)
     } catch (error) {
       this.#storeFailed(data, error)
@@ -459,10 +429,9 @@ export class Session {
     this.#socket.pause()
     const goOn = (): void => {
       if (this.#data !== data) return
-      // Time that we needed is not the client's.
-      data.deadline = Math.max(data.deadline, performance.now() + this.#desk.limits.dataStallMs / 2)
+      data.forgive()
       this.#busy = undefined
-      if (data.reader.ended) this.#endData(data)
+      if (data.ended) this.#endData(data)
       if (this.#busy === undefined) this.#resume()
     }
     written.then(goOn, (error: unknown) => {
@@ -473,7 +442,7 @@ export class Session {
 
   #storeFailed(data: Receiving, error: unknown): void {
     this.#desk.log.error('content-store-failed', { session: this.id, error })
-    refuseContent(data, 'content-store-full')
+    data.refuse('content-store-full')
   }
 
   #endData(data: Receiving): void {
@@ -702,51 +671,11 @@ export class Session {
 
 type State = 'greeting' | 'command' | 'auth' | 'data' | 'handshake' | 'closing' | 'closed'
 
-/** A message that is arriving. */
-interface Receiving {
-  readonly reader: StrictData
-  /** Absent once the message is refused: what follows is read, and not held. */
-  sink: ContentSink | undefined
-  octets: number
-  refusal: ReplyName | undefined
-  /** On the monotonic clock. */
-  deadline: number
-}
-
-/** The first refusal stands, but for the one that must also end the session. */
-function refuseContent(data: Receiving, refusal: ReplyName): void {
-  data.sink?.discard()
-  data.sink = undefined
-  if (data.refusal === undefined || refusal === 'bare-line-ending') data.refusal = refusal
-}
-
-/**
- * Looks at a command line before anybody believes it: it ends with CRLF and has no CR, LF or NUL
- * of its own (RFC 5321 §2.3.8).
- *
- * @param lf Where its LF is, or -1 where it has not arrived.
- */
-function judgeLine(pending: Buffer, lf: number, limit: number): ReplyName | undefined {
-  const end = lf < 0 ? pending.length : lf
-  if (end + 1 > limit) return 'command-too-long'
-  const cr = pending.indexOf(CR)
-  if (lf < 0 ? cr >= 0 && cr < end - 1 : cr !== lf - 1) return 'command-line-ending'
-  const nul = pending.indexOf(0)
-  return nul >= 0 && nul < end ? 'command-line-ending' : undefined
-}
-
 const NOTHING = Buffer.alloc(0)
 const LF = 0x0a
-const CR = 0x0d
-/** RFC 5321 §4.5.3.1.4 asks for 512, and extensions add to it. */
-const COMMAND_LINE_OCTETS = 2048
-/** RFC 4954 §4. */
-const AUTH_LINE_OCTETS = 12_288
 /** How much may wait while a command is in hand. */
 const PENDING_OCTETS = 16 * 1024
 const FLUSH_CHARACTERS = 8 * 1024
-/** What is read of a message that is too large, beyond twice the limit. */
-const DRAIN_OCTETS = 1024 * 1024
 /** How long the client may take to close after us. */
 const LINGER_MS = 5000
 /** Verbs of SMTP that are not ours. */

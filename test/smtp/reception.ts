@@ -11,8 +11,8 @@ import type {
   ReversePath,
 } from '../../src/mail/mail-object.ts'
 import { type Listener, type ListenerSettings, listen } from '../../src/smtp/listener.ts'
+import type { ContentSink } from '../../src/smtp/receiving.ts'
 import { type Reply, reply } from '../../src/smtp/reply.ts'
-import type { ContentSink } from '../../src/smtp/session.ts'
 import type { Client, House, Transaction } from '../../src/smtp/transaction.ts'
 
 /** One message as the house got it. */

@@ -5,19 +5,12 @@
  *             ├─▶ memory, as far as the message's and everybody's share goes ──┐
  *             └─▶ AES-256-CTR ──▶ unlinked temporary file ─────────────────────┴─▶ read, read, …
  *
- * The file's key lives in memory alone: a crash, a stolen disk or a full backup holds nothing that
- * could be read. A counter mode lets a reading begin anywhere.
- *
  * @module
  */
-import { isAscii } from 'node:buffer'
-import { type Cipheriv, createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
-import { close, open, read, unlink, write } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { PosternError } from '../errors.ts'
+import { FilePart } from './content-file.ts'
+import { ShapeGauge } from './content-shape.ts'
 import type { Content, ContentShape } from './mail-object.ts'
-import { sweepAfter } from './sweep.ts'
 
 /** Where contents are held: one for a process, so that its bound is the process's bound. */
 export interface ContentStore {
@@ -266,219 +259,8 @@ class MemoryPart {
   }
 }
 
-/**
- * The rest of a content, in a file without a name.
- *
- * One operation writes at a time; what comes meanwhile waits in a queue and goes with the next. The
- * descriptor is closed only when no operation uses it: its number could be another file's by then.
- */
-class FilePart {
-  sizeOctets = 0
-  readonly #key = randomBytes(32)
-  // The key is used for this file alone, so the counter may begin at nought.
-  #cipher: Cipheriv | undefined = createCipheriv(CIPHER, this.#key, counterAt(0))
-  #descriptor = -1
-  #operations = 0
-  #queue: Buffer[] = []
-  #queuedOctets = 0
-  #writtenOctets = 0
-  #failure: PosternError | undefined
-  #drained: PromiseWithResolvers<void> | undefined
-  #flushed: PromiseWithResolvers<void> | undefined
-  #closed = false
-
-  constructor(folder: string) {
-    const path = join(folder, `postern-${randomBytes(12).toString('hex')}`)
-    this.#operations++
-    // Nothing is written before the name is gone: a crash leaves an empty file at most.
-    open(path, 'wx+', 0o600, (error, descriptor) => {
-      if (error) return this.#done(error)
-      this.#descriptor = descriptor
-      unlink(path, unlinkError => this.#done(unlinkError))
-    })
-  }
-
-  /** @returns A promise where the queue is long enough. */
-  append(chunk: Buffer): Promise<void> | undefined {
-    if (this.#failure) return Promise.reject(this.#failure)
-    this.sizeOctets += chunk.length
-    this.#queue.push(this.#cipher!.update(chunk))
-    sweepAfter(2 * chunk.length)
-    this.#queuedOctets += chunk.length
-    if (this.#operations === 0) this.#writeQueue()
-    if (this.#queuedOctets < MAX_QUEUE_OCTETS) return undefined
-    this.#drained ??= Promise.withResolvers()
-    return this.#drained.promise
-  }
-
-  /** Resolves when everything is written. */
-  flushed(): Promise<void> {
-    if (this.#failure) return Promise.reject(this.#failure)
-    if (this.#operations === 0) return Promise.resolve()
-    this.#flushed ??= Promise.withResolvers()
-    return this.#flushed.promise
-  }
-
-  async *read(start: number, end: number): AsyncGenerator<Buffer, void, undefined> {
-    if (start >= end) return
-    const decipher = createDecipheriv(CIPHER, this.#key, counterAt(start))
-    decipher.update(Buffer.alloc(start % BLOCK_OCTETS))
-    const block = Buffer.allocUnsafeSlow(Math.min(READ_OCTETS, end - start))
-    for (let position = start; position < end; ) {
-      const octets = await this.#readAt(block.subarray(0, end - position), position)
-      position += octets
-      sweepAfter(2 * octets)
-      yield decipher.update(block.subarray(0, octets))
-    }
-  }
-
-  close(): void {
-    this.#closed = true
-    this.#key.fill(0)
-    this.#cipher = undefined
-    this.#queue = []
-    this.#settle()
-    this.#closeWhenIdle()
-  }
-
-  #writeQueue(): void {
-    const [first, ...others] = this.#queue
-    this.#write(others.length === 0 ? first! : Buffer.concat(this.#queue))
-    this.#queue = []
-    this.#queuedOctets = 0
-    this.#drained?.resolve()
-    this.#drained = undefined
-  }
-
-  #write(octets: Buffer): void {
-    this.#operations++
-    write(this.#descriptor, octets, 0, octets.length, this.#writtenOctets, (error, written) => {
-      if (error) return this.#done(error)
-      if (written === 0) return this.#done(new Error('disk takes no more octets'))
-      this.#writtenOctets += written
-      // A disk that fills up takes a part, and gives its reason at the next trial.
-      if (written === octets.length || this.#closed) return this.#done(null)
-      this.#write(octets.subarray(written))
-      this.#operations--
-    })
-  }
-
-  /** An operation of the writing half has ended. */
-  #done(error: NodeJS.ErrnoException | null): void {
-    this.#operations--
-    if (error) this.#failure = full(error)
-    if (this.#closed) this.#closeWhenIdle()
-    else if (this.#failure === undefined && this.#queue.length > 0) this.#writeQueue()
-    else this.#settle()
-  }
-
-  #settle(): void {
-    for (const waiting of [this.#drained, this.#flushed]) {
-      if (this.#failure) waiting?.reject(this.#failure)
-      else waiting?.resolve()
-    }
-    this.#drained = undefined
-    this.#flushed = undefined
-  }
-
-  #readAt(block: Buffer, position: number): Promise<number> {
-    if (this.#closed) throw new Error('content was read after it was disposed of')
-    const { promise, resolve, reject } = Promise.withResolvers<number>()
-    this.#operations++
-    read(this.#descriptor, block, 0, block.length, position, (error, octets) => {
-      this.#operations--
-      if (this.#closed) {
-        this.#closeWhenIdle()
-        reject(new Error('content was disposed of while it was read'))
-      } else if (error || octets === 0) reject(lost(error))
-      else resolve(octets)
-    })
-    return promise
-  }
-
-  #closeWhenIdle(): void {
-    if (this.#operations > 0 || this.#descriptor < 0) return
-    close(this.#descriptor, () => {})
-    this.#descriptor = -1
-  }
-}
-
-/** Learns the shape of a content while its octets pass. */
-class ShapeGauge {
-  #eightBit = false
-  #longest = 0
-  /** Of the line that is not ended yet, a CR at its end included. */
-  #lineOctets = 0
-  #endsWithCR = false
-
-  update(chunk: Buffer): void {
-    if (!this.#eightBit && !isAscii(chunk)) this.#eightBit = true
-    // Beyond the limit it does not matter how far.
-    if (this.#longest > MAX_LINE_OCTETS || chunk.length === 0) return
-    const first = chunk.indexOf(LF)
-    if (first < 0) {
-      this.#lineOctets += chunk.length
-      if (this.#lineOctets > MAX_LINE_OCTETS + 1) this.#longest = this.#lineOctets - 1
-    } else {
-      const cr = first === 0 ? this.#endsWithCR : chunk[first - 1] === CR
-      this.#longest = Math.max(this.#longest, this.#lineOctets + first - (cr ? 1 : 0))
-      this.#lineOctets = chunk.length - this.#scanLines(chunk, first + 1)
-    }
-    this.#endsWithCR = chunk[chunk.length - 1] === CR
-  }
-
-  shape(): ContentShape {
-    return {
-      eightBit: this.#eightBit,
-      longestLineOctets: Math.max(this.#longest, this.#lineOctets),
-    }
-  }
-
-  /**
-   * Looks for lines that are longer than the longest yet, and jumps over as many others as fit into
-   * one of that length.
-   *
-   * @returns Where the last, unended line begins.
-   */
-  #scanLines(chunk: Buffer, firstLine: number): number {
-    let start = firstLine
-    while (start + this.#longest + 1 < chunk.length) {
-      const furthest = start + this.#longest + 1
-      const jump = chunk.lastIndexOf(LF, furthest)
-      if (jump >= start && (jump < furthest || chunk[jump - 1] === CR)) {
-        start = jump + 1
-        continue
-      }
-      const end = chunk.indexOf(LF, start)
-      if (end < 0) return start
-      this.#longest = Math.max(this.#longest, end - start - (chunk[end - 1] === CR ? 1 : 0))
-      start = end + 1
-    }
-    return chunk.lastIndexOf(LF) + 1
-  }
-}
-
 function slice(piece: Buffer, start: number, end: number): Buffer {
   return start <= 0 && end >= piece.length ? piece : piece.subarray(Math.max(start, 0), end)
-}
-
-/** The counter block for an offset in the file. */
-function counterAt(offset: number): Buffer {
-  const counter = Buffer.alloc(BLOCK_OCTETS)
-  counter.writeUIntBE(Math.floor(offset / BLOCK_OCTETS), BLOCK_OCTETS - 6, 6)
-  return counter
-}
-
-function full(cause: Error): PosternError {
-  return new PosternError('ERR_CONTENT_STORE_FULL', 'transient', 'no room to hold the message', {
-    cause,
-  })
-}
-
-function lost(cause: Error | null): PosternError {
-  return new PosternError('ERR_CONTENT_HELD', 'transient', 'held message cannot be read back', {
-    cause: cause ?? new Error('file of the content is shorter than was written'),
-  })
 }
 
 const NOTHING = Buffer.alloc(0)
@@ -494,13 +276,3 @@ const UNBOUNDED: ContentStore = {
 const KEEP_OCTETS = 16 * 1024
 const MIN_SLAB = 8 * 1024
 const MAX_SLAB = 64 * 1024
-/** Encrypted octets that wait for the disk before the writer has to wait. */
-const MAX_QUEUE_OCTETS = 64 * 1024
-/** A message of many megabytes has several buffers of this size in flight, and so has every other. */
-const READ_OCTETS = 32 * 1024
-const CIPHER = 'aes-256-ctr'
-const BLOCK_OCTETS = 16
-/** RFC 5321 §4.5.3.1.6, without CRLF. */
-const MAX_LINE_OCTETS = 998
-const LF = 0x0a
-const CR = 0x0d

@@ -1,0 +1,67 @@
+/**
+ * Whether a relay could alter a content: octets of 8 bits, and the longest line (RFC 5321 §4.5.3.1.6).
+ *
+ * @module
+ */
+import { isAscii } from 'node:buffer'
+import type { ContentShape } from './mail-object.ts'
+
+/** Learns the shape of a content while its octets pass. */
+export class ShapeGauge {
+  #eightBit = false
+  #longest = 0
+  /** Of the line that is not ended yet, a CR at its end included. */
+  #lineOctets = 0
+  #endsWithCR = false
+
+  update(chunk: Buffer): void {
+    if (!this.#eightBit && !isAscii(chunk)) this.#eightBit = true
+    // Beyond the limit it does not matter how far.
+    if (this.#longest > MAX_LINE_OCTETS || chunk.length === 0) return
+    const first = chunk.indexOf(LF)
+    if (first < 0) {
+      this.#lineOctets += chunk.length
+      if (this.#lineOctets > MAX_LINE_OCTETS + 1) this.#longest = this.#lineOctets - 1
+    } else {
+      const cr = first === 0 ? this.#endsWithCR : chunk[first - 1] === CR
+      this.#longest = Math.max(this.#longest, this.#lineOctets + first - (cr ? 1 : 0))
+      this.#lineOctets = chunk.length - this.#scanLines(chunk, first + 1)
+    }
+    this.#endsWithCR = chunk[chunk.length - 1] === CR
+  }
+
+  shape(): ContentShape {
+    return {
+      eightBit: this.#eightBit,
+      longestLineOctets: Math.max(this.#longest, this.#lineOctets),
+    }
+  }
+
+  /**
+   * Looks for lines that are longer than the longest yet, and jumps over as many others as fit into
+   * one of that length.
+   *
+   * @returns Where the last, unended line begins.
+   */
+  #scanLines(chunk: Buffer, firstLine: number): number {
+    let start = firstLine
+    while (start + this.#longest + 1 < chunk.length) {
+      const furthest = start + this.#longest + 1
+      const jump = chunk.lastIndexOf(LF, furthest)
+      if (jump >= start && (jump < furthest || chunk[jump - 1] === CR)) {
+        start = jump + 1
+        continue
+      }
+      const end = chunk.indexOf(LF, start)
+      if (end < 0) return start
+      this.#longest = Math.max(this.#longest, end - start - (chunk[end - 1] === CR ? 1 : 0))
+      start = end + 1
+    }
+    return chunk.lastIndexOf(LF) + 1
+  }
+}
+
+/** RFC 5321 §4.5.3.1.6, without CRLF. */
+const MAX_LINE_OCTETS = 998
+const LF = 0x0a
+const CR = 0x0d

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto'
 import type { RecipientKey } from '../crypto/cms/recipient-info.ts'
 import {
+  contentForAll,
   type EncryptionChoice,
   encryptionFor,
   strengthKey,
@@ -247,14 +248,11 @@ function subjectOf({ wish, facts }: Decision): Buffer | undefined {
   return word === undefined ? undefined : subjectField(withoutWord(facts.subject, word))
 }
 
-function certificateOf({ found }: Decision): ValidCertificate<'encrypt'> {
-  if (found?.kind !== 'valid') throw new Error('nothing to encrypt to')
-  return found.certificate
-}
-
-/** Which algorithms a recipient gets. */
+/** Which algorithms a recipient gets: a cipher that all its devices read, and how the newest gets its key. */
 export function choiceFor(decision: Decision): EncryptionChoice {
-  return encryptionFor(certificateOf(decision), decision.wish.profile)
+  const devices = devicesOf(decision)
+  const content = contentForAll(devices.map(({ choice }) => choice))
+  return { ...devices[0].choice, content }
 }
 
 /** Of a copy for the author, as far as recipients of this strength can have one beside them. */
@@ -263,26 +261,37 @@ export function authorKeysOf(decision: Decision): readonly RecipientKey[] {
   return copy ? copyKeys(copy, choiceFor(decision), wish.profile) : []
 }
 
-/** Of each device of the recipient; the content is as its newest one wants it. */
+/** Of each device of the recipient. */
 function recipientKeysOf(decision: Decision): RecipientKey[] {
-  return devicesOf(decision).map(certificate => {
-    const { management, keyIdentification } = encryptionFor(certificate, decision.wish.profile)
+  return devicesOf(decision).map(({ certificate, choice }) => {
+    const { management, keyIdentification } = choice
     return { certificate, management, keyIdentification }
   })
 }
 
-function devicesOf(decision: Decision): readonly ValidCertificate<'encrypt'>[] {
-  const { found } = decision
-  const others = found?.kind === 'valid' ? (found.others ?? []) : []
-  return [certificateOf(decision), ...others]
+interface Device {
+  readonly certificate: ValidCertificate<'encrypt'>
+  /** What it would get alone, by what its holder's own mail has told of it (RFC 8551 §2.7.1). */
+  readonly choice: EncryptionChoice
+}
+
+function devicesOf({ found, wish }: Decision): [Device, ...Device[]] {
+  if (found?.kind !== 'valid') throw new Error('nothing to encrypt to')
+  const { certificate, others = [], considered } = found
+  const device = (one: ValidCertificate<'encrypt'>): Device => {
+    const told = considered.find(
+      it => it.capabilities && it.certificate.fingerprint === one.fingerprint,
+    )
+    return { certificate: one, choice: encryptionFor(one, wish.profile, told?.capabilities) }
+  }
+  return [device(certificate), ...others.map(device)]
 }
 
 /** Those of all devices: what one of them makes of a message, it makes of no one else's. */
 function strengthOf(decision: Decision): string {
-  const choices = recipientKeysOf(decision).map(({ management }) =>
-    strengthKey({ ...choiceFor(decision), management }),
-  )
-  return [...new Set(choices)].toSorted().join()
+  const { content } = choiceFor(decision)
+  const strengths = devicesOf(decision).map(({ choice }) => strengthKey({ ...choice, content }))
+  return [...new Set(strengths)].toSorted().join()
 }
 
 /** What a next hop that takes over an unmet wish can act on. */

@@ -1,8 +1,11 @@
 /** Several devices of one recipient, and what is pinned: which keys open what leaves. @module */
-import { afterEach, beforeAll, expect, test } from 'vitest'
+import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { bears } from '../../src/certstore/bearing.ts'
 import { type Choosing, createDirectory } from '../../src/certstore/directory.ts'
 import { loadIdentities } from '../../src/certstore/identities.ts'
+import { oid } from '../../src/crypto/asn1/der-writer.ts'
+import { contentCipher } from '../../src/crypto/content-encryption.ts'
+import type { Capabilities } from '../../src/crypto/smime/capabilities.ts'
 import { parseCertificate } from '../../src/crypto/x509/certificate.ts'
 import { type Issued, issue, type KeyKind } from '../../src/crypto/x509/issue.ts'
 import { TestClient } from '../support/client.ts'
@@ -51,6 +54,44 @@ test('all: each of them opens it, and no one else is drawn into it', async () =>
     expect(opened(octets!, who)).toBeUndefined()
 })
 
+describe('what a recipient has told that he can read', () => {
+  const GCM = told(contentCipher('aes-256-gcm').oid)
+  const CBC = told(contentCipher('aes-256-cbc').oid)
+
+  test.each([
+    ['nothing', [], 'aes-256-cbc'],
+    ['GCM', GCM, 'aes-256-gcm'],
+    ['CBC before GCM', [...CBC, ...GCM], 'aes-256-gcm'],
+    ['RC2, which we never send', told('1.2.840.113549.3.2'), 'aes-256-cbc'],
+  ])('%s', async (_, capabilities, cipher) => {
+    const [toAnn] = await sent([{ ...desktop, capabilities }], [ANN], {})
+    expect(cipherOf(toAnn!.octets, desktop)).toBe(cipher)
+  })
+
+  test('each of his devices: the cipher that all of them read', async () => {
+    for (const [one, other, cipher] of [
+      [GCM, GCM, 'aes-256-gcm'],
+      [GCM, CBC, 'aes-256-cbc'],
+      [CBC, GCM, 'aes-256-cbc'],
+      [GCM, undefined, 'aes-256-cbc'],
+    ] as const) {
+      const devices = [
+        { ...desktop, capabilities: one },
+        { ...phone, capabilities: other },
+      ]
+      const [toAnn] = await sent(devices, [ANN], { devices: 'all' })
+      for (const who of [desktop, phone]) expect(cipherOf(toAnn!.octets, who)).toBe(cipher)
+    }
+  })
+
+  test('B70 makes nobody else his message weaker, nor unreadable', async () => {
+    const messages = await sent([{ ...desktop, capabilities: GCM }, ben], [ANN, BEN], {})
+    expect(messages).toHaveLength(2)
+    const toBen = messages.find(({ forwardPaths }) => forwardPaths.includes(BEN))!
+    expect(cipherOf(toBen.octets, ben)).toBe('aes-256-cbc')
+  })
+})
+
 test('B49 B69 what is pinned and not there is waited for under when-possible, never sent in clear', async () => {
   const fingerprint = parseCertificate(phone.der).fingerprint
   const pins = [{ address: ANN, fingerprint }]
@@ -71,18 +112,21 @@ async function device(address: string, key: KeyKind): Promise<Issued> {
 
 /** What leaves for recipients of whom these certificates are known. */
 async function sent(
-  known: readonly Issued[],
+  known: readonly Known[],
   to: readonly string[],
   choosing: Choosing,
   code = 250,
 ) {
-  const certificates = known.map(({ der }) => parseCertificate(der))
+  const certificates = known.map(({ der, capabilities }) => ({
+    certificate: parseCertificate(der),
+    ...(capabilities && { capabilities }),
+  }))
   const source = {
     name: 'people',
     find: async (mailbox: Parameters<typeof bears>[1]) =>
       certificates
-        .filter(certificate => bears(certificate, mailbox))
-        .map(certificate => ({ certificate, source: 'people', via: 'address' as const })),
+        .filter(({ certificate }) => bears(certificate, mailbox))
+        .map(it => ({ ...it, source: 'people', via: 'address' as const })),
   }
   const anchors = [parseCertificate(root.der)]
   const trust = { anchors, intermediates: [], revocationMode: 'off' as const }
@@ -103,6 +147,20 @@ async function sent(
   const { messages } = house.sinks.outbound
   for (const { octets } of messages) expect(octets.toString()).not.toContain(CANARY)
   return messages
+}
+
+/** Somebody's certificate, and what he has told of it. */
+type Known = Pick<Issued, 'der'> & { readonly capabilities?: Capabilities | undefined }
+
+function told(...oids: readonly string[]): Capabilities {
+  return oids.map(type => ({ oid: type, parameters: undefined }))
+}
+
+/** The cipher of a message, by its object identifier, which is told in hexadecimal. */
+function cipherOf(octets: Buffer, who: Issued): string | undefined {
+  const { cipher } = openEntity(octets, who)
+  const names = ['aes-128-cbc', 'aes-256-cbc', 'aes-128-gcm', 'aes-256-gcm'] as const
+  return names.find(name => oid(contentCipher(name).oid).subarray(2).toString('hex') === cipher)
 }
 
 /** Undefined where it is not for this key. */

@@ -61,6 +61,43 @@ export class ShapeGauge {
   }
 }
 
+/** A shape that grows as octets are looked at. */
+export interface OpenShape extends ContentShape {
+  eightBit: boolean
+  longestLineOctets: number
+}
+
+/** Of no octets at all. */
+export function emptyShape(): OpenShape {
+  return { eightBit: false, longestLineOctets: 0 }
+}
+
+/** Of the first `size` octets, of lines that end with LF or CRLF. */
+export function shapeOf(octets: Buffer, size: number): OpenShape {
+  const shape = emptyShape()
+  for (let line = 0; line < size; ) {
+    const lineFeed = octets.indexOf(LF, line)
+    const end = lineFeed < 0 ? size : lineFeed
+    const length = end - line - (end > line && octets[end - 1] === CR ? 1 : 0)
+    if (length > shape.longestLineOctets) shape.longestLineOctets = length
+    line = end + 1
+  }
+  count8Bit(shape, octets, 0, size)
+  return shape
+}
+
+/** Looks for octets of 8 bits from `start` to `end`. */
+export function count8Bit(shape: OpenShape, octets: Buffer, start: number, end: number): void {
+  if (shape.eightBit || start >= end) return
+  shape.eightBit = !isAscii(octets.subarray(start, end))
+}
+
+/** What is true of both together. */
+export function addShape(sum: OpenShape, { eightBit, longestLineOctets }: ContentShape): void {
+  if (eightBit) sum.eightBit = true
+  if (longestLineOctets > sum.longestLineOctets) sum.longestLineOctets = longestLineOctets
+}
+
 /** RFC 5321 §4.5.3.1.6, without CRLF. */
 const MAX_LINE_OCTETS = 998
 const LF = 0x0a

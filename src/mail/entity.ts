@@ -8,8 +8,9 @@
  *
  * @module
  */
-import { isAscii, isUtf8 } from 'node:buffer'
+import { isUtf8 } from 'node:buffer'
 import { PosternError } from '../errors.ts'
+import { addShape, count8Bit, emptyShape, type OpenShape, shapeOf } from './content-shape.ts'
 import { type HeaderField, type HeaderSection, parseHeaderSection } from './header-section.ts'
 import type { Content, ContentShape } from './mail-object.ts'
 import {
@@ -18,6 +19,7 @@ import {
   type TransferEncoding,
   transferEncodingOf,
 } from './media-type.ts'
+import { type Delimiter, MAX_DELIMITER_OCTETS, OpenBoundaries } from './open-boundaries.ts'
 
 /** A message or a body part. All offsets count from the first octet of the content. */
 export interface Entity {
@@ -146,11 +148,6 @@ interface OpenRegion extends Region {
   shape: OpenShape
 }
 
-interface OpenShape extends ContentShape {
-  eightBit: boolean
-  longestLineOctets: number
-}
-
 class Walker {
   readonly #limits: WalkLimits
   /** Octets that wait to be looked at, and where the first one stands in the content. */
@@ -160,12 +157,9 @@ class Walker {
 
   /** Outermost first. The last one takes the lines. */
   readonly #open: OpenEntity[] = []
-  readonly #boundaries = new Map<string, OpenEntity>()
-  /** How many open boundaries begin with an octet: most lines with two dashes are told by it. */
-  readonly #firstOctets = new Uint16Array(256)
+  readonly #boundaries = new OpenBoundaries<OpenEntity>()
   #parts = 0
   #headerOctets = 0
-  #comparisons = 0
 
   /** The next octet belongs to a header section that begins where this says; -1 in a body. */
   #headerStart = 0
@@ -232,7 +226,7 @@ class Walker {
       const lineFeed = window.indexOf(LF, line)
       if (lineFeed < 0) break
       if (lineFeed === line || (lineFeed === line + 1 && window[line] === CR)) return lineFeed + 1
-      if (isDashed(window, line) && this.#boundaryAt(window, line, lineFeed + 1)) return line
+      if (isDashed(window, line) && this.#boundaries.at(window, line, lineFeed + 1)) return line
       line = lineFeed + 1
     }
     return final || window.length - at > 2 * MAX_HEADER_OCTETS ? window.length : -1
@@ -248,7 +242,7 @@ class Walker {
       if (lineFeed < 0 && !final && window.length - line <= MAX_DELIMITER_OCTETS) break
       const next = lineFeed < 0 ? window.length : lineFeed + 1
       if (this.#lineOctets === 0 && this.#boundaries.size > 0 && isDashed(window, line)) {
-        const boundary = this.#boundaryAt(window, line, next)
+        const boundary = this.#boundaries.at(window, line, next)
         if (boundary) {
           count8Bit(shape, window, counted, line)
           this.#passDelimiter(boundary, window, line, next)
@@ -270,35 +264,12 @@ class Walker {
     return line
   }
 
-  /** The delimiter that a line is, if it is one. */
-  #boundaryAt(window: Buffer, line: number, next: number): Delimiter | undefined {
-    if (this.#firstOctets[window[line + 2] ?? 0] === 0) return undefined
-    if (next - line > MAX_DELIMITER_OCTETS) return undefined
-    let end = next
-    while (end > line + 2 && isBlank(window[end - 1]!)) end--
-    const text = window.toString('latin1', line + 2, end)
-    const opening = this.#boundaries.get(text)
-    if (opening) return { multipart: opening, closing: false }
-    const closing = text.endsWith('--') ? this.#boundaries.get(text.slice(0, -2)) : undefined
-    if (closing) return { multipart: closing, closing: true }
-    this.#lookForPrefix(text)
-    return undefined
-  }
-
-  /**
-   * RFC 2046 §5.1.1 lets a reader compare the beginning of a line only: such a reader sees another
-   * structure. Looked for with a budget; who spends it writes for no human reader.
-   */
-  #lookForPrefix(text: string): void {
-    if (this.#comparisons > MAX_COMPARISONS) return
-    this.#comparisons += this.#boundaries.size
-    const isSpent = this.#comparisons > MAX_COMPARISONS
-    for (const [boundary, multipart] of this.#boundaries) {
-      if (isSpent || text.startsWith(boundary)) multipart.ambiguous = true
-    }
-  }
-
-  #passDelimiter({ multipart, closing }: Delimiter, window: Buffer, line: number, next: number) {
+  #passDelimiter(
+    { multipart, closing }: Delimiter<OpenEntity>,
+    window: Buffer,
+    line: number,
+    next: number,
+  ) {
     const end = this.#offset + line - this.#lineEnd
     const frame = multipart.multipart!
     this.#closeDownTo(this.#open.indexOf(multipart) + 1, end)
@@ -310,7 +281,7 @@ class Walker {
       frame.closed = true
       frame.epilogue.start = this.#offset + next
       this.#shape = frame.epilogue.shape
-      this.#forget(frame)
+      this.#boundaries.close(frame)
     } else {
       this.#headerStart = this.#offset + next
     }
@@ -346,12 +317,7 @@ class Walker {
     // A multipart has no transfer encoding of its own (RFC 2045 §6.4); some readers decode all the same.
     if (boundary === undefined || !isIdentity(entity.transferEncoding)) entity.ambiguous = true
     if (boundary === undefined) return
-    const hidden = this.#boundaries.get(boundary)
-    if (hidden) {
-      hidden.ambiguous = true
-      entity.ambiguous = true
-    }
-    if (this.#comparisons > MAX_COMPARISONS) entity.ambiguous = true
+    const hidden = this.#boundaries.open(boundary, entity)
     const { bodyStart: start } = entity
     entity.multipart = {
       preamble: { start, end: start, shape: emptyShape() },
@@ -363,8 +329,6 @@ class Walker {
       hidden,
     }
     this.#shape = entity.multipart.preamble.shape
-    this.#boundaries.set(boundary, entity)
-    this.#firstOctets[boundary.charCodeAt(0)]!++
   }
 
   #count({ sizeOctets }: HeaderSection): void {
@@ -399,7 +363,7 @@ class Walker {
 
   #closeMultipart(entity: OpenEntity, frame: OpenFrame): void {
     const { preamble, epilogue } = frame
-    if (!frame.closed) this.#forget(frame)
+    if (!frame.closed) this.#boundaries.close(frame)
     preamble.start = Math.min(preamble.start, entity.end)
     preamble.end = frame.delimited ? Math.max(preamble.start, preamble.end) : entity.end
     // The CRLF of the closing delimiter line may be that of an outer delimiter too.
@@ -409,17 +373,6 @@ class Walker {
       addShape(entity.shape, shape)
     }
   }
-
-  #forget({ boundary, hidden }: OpenFrame): void {
-    this.#firstOctets[boundary.charCodeAt(0)]!--
-    if (hidden) this.#boundaries.set(boundary, hidden)
-    else this.#boundaries.delete(boundary)
-  }
-}
-
-interface Delimiter {
-  readonly multipart: OpenEntity
-  readonly closing: boolean
 }
 
 function mediaTypeOf(section: HeaderSection, parent: Entity | undefined): MediaType {
@@ -451,10 +404,6 @@ function isDashed(window: Buffer, line: number): boolean {
   return window[line] === DASH && window[line + 1] === DASH
 }
 
-function isBlank(octet: number): boolean {
-  return octet === LF || octet === CR || octet === SPACE || octet === TAB
-}
-
 /** An empty entity begins behind a CRLF that turns out to be the delimiter's: it is moved ahead of it. */
 function clamp(entity: OpenEntity, end: number): void {
   if (entity.end <= end) return
@@ -462,33 +411,6 @@ function clamp(entity: OpenEntity, end: number): void {
   entity.bodyStart = end
   entity.end = end
   for (const child of entity.children) clamp(child, end)
-}
-
-function emptyShape(): OpenShape {
-  return { eightBit: false, longestLineOctets: 0 }
-}
-
-function shapeOf(octets: Buffer, size: number): OpenShape {
-  const shape = emptyShape()
-  for (let line = 0; line < size; ) {
-    const lineFeed = octets.indexOf(LF, line)
-    const end = lineFeed < 0 ? size : lineFeed
-    const length = end - line - (end > line && octets[end - 1] === CR ? 1 : 0)
-    if (length > shape.longestLineOctets) shape.longestLineOctets = length
-    line = end + 1
-  }
-  count8Bit(shape, octets, 0, size)
-  return shape
-}
-
-function count8Bit(shape: OpenShape, octets: Buffer, start: number, end: number): void {
-  if (shape.eightBit || start >= end) return
-  shape.eightBit = !isAscii(octets.subarray(start, end))
-}
-
-function addShape(sum: OpenShape, { eightBit, longestLineOctets }: ContentShape): void {
-  if (eightBit) sum.eightBit = true
-  if (longestLineOctets > sum.longestLineOctets) sum.longestLineOctets = longestLineOctets
 }
 
 function refuse(code: string, message: string): never {
@@ -510,11 +432,6 @@ const WINDOW_OCTETS = 16 * 1024
 const MAX_HEADER_OCTETS = 128 * 1024
 /** RFC 2046 §5.1.1 allows 70; readers take more. */
 const MAX_BOUNDARY_CHARACTERS = 1000
-/** A longer line is none, whatever white space it ends with. */
-const MAX_DELIMITER_OCTETS = 2048
-const MAX_COMPARISONS = 50_000
-const TAB = 0x09
 const LF = 0x0a
 const CR = 0x0d
-const SPACE = 0x20
 const DASH = 0x2d

@@ -42,6 +42,10 @@ const VERBS: Readonly<Record<string, { readonly about: string; load(): Promise<V
     about: 'decide about a message without sending it, and say why',
     load: async () => (await import('./commands/explain.ts')).explain,
   },
+  stamp: {
+    about: 'tell whether the stamp on a message is ours',
+    load: async () => (await import('./commands/stamp.ts')).stamp,
+  },
 }
 
 async function main([name, ...rest]: readonly string[]): Promise<number> {

@@ -33,7 +33,7 @@ export async function stamp(argv: readonly string[]): Promise<number> {
     return 2
   }
   const { config } = await loadConfig(values.config, process.env)
-  const key = await findStampKey(config.state)
+  const key = await findStampKey(config.state, config.stamp.key)
   if (!key) return told('there is no key of a seal in the state folder', 1)
   const head = await readHead(file)
   if (!head) return told('the message cannot be read', 1)

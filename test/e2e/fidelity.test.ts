@@ -358,7 +358,8 @@ function isOneMailbox(body: string): boolean {
 /** Signs for whoever asks. */
 function forEverybody(identities: Identities): Identities {
   const author = parseMailbox(AUTHOR)
-  return { find: (_: unknown, now: Date) => identities.find(author, now) } as unknown as Identities
+  const find = (_: unknown, now: Date) => identities.find(author, now)
+  return { all: identities.all, find } as unknown as Identities
 }
 
 /** The octets inside of a SignedData, told by its lengths alone. */

@@ -171,11 +171,9 @@ function messageOf(
   )
 }
 
-/** Without what each hop puts on top. */
+/** Without what each hop puts on top, our stamp among it. */
 function belowTrace(octets: Buffer): string {
-  return octets
-    .toString('latin1')
-    .replace(/^(?:(?:Return-Path|Delivered-To|X-Original-To|Received):.*\r\n(?:[ \t].*\r\n)*)+/, '')
+  return octets.toString('latin1').replace(TRACE, '')
 }
 
 async function until(
@@ -210,3 +208,6 @@ rules:
 workers: 2
 `
 }
+
+const TRACE =
+  /^(?:(?:Return-Path|Delivered-To|X-Original-To|Received|Authentication-Results|X-Postern-[\w-]+):.*\r\n(?:[ \t].*\r\n)*)+/

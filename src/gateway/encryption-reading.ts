@@ -3,7 +3,6 @@
  *
  * @module
  */
-import type { RecipientKeys } from '../certstore/keyring.ts'
 import type { Layer, Layers } from '../crypto/smime/layers.ts'
 import type { EncryptionResult } from './stamp.ts'
 
@@ -22,8 +21,10 @@ export interface Encryption {
 /**
  * Sums up all layers of encryption: the first that stayed closed gives the result; where all were
  * opened, that nothing vouches for one of them.
+ *
+ * @param owner Whose key opened it.
  */
-export function encryptionOf({ layers }: Layers, keys: RecipientKeys | undefined): Encryption {
+export function encryptionOf({ layers }: Layers, owner: 'own' | 'domain' | undefined): Encryption {
   const encrypted = layers.flatMap((layer, at) =>
     layer.kind === 'encrypted' ? [{ layer, at }] : [],
   )
@@ -38,7 +39,7 @@ export function encryptionOf({ layers }: Layers, keys: RecipientKeys | undefined
     result: vouchedFor ? 'opened' : 'unauthenticated',
     cipher: opening.cipher,
     management: opening.management,
-    key: keys?.ownerOf(opening.certificate.fingerprint),
+    key: owner,
     bySignature: vouchedFor && encrypted.some(({ layer }) => !hasTag(layer)),
     notes: opening.weak ? ['weak-cipher'] : [],
   }
@@ -57,6 +58,7 @@ function closed(opening: EncryptedLayer['opening']): Encryption {
     case 'failed':
       return { result: opening.kind, notes: [] }
     case 'opened':
+    case 'as-before':
       throw new Error('not closed')
   }
 }

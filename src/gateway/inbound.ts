@@ -59,6 +59,9 @@ export class InboundReader {
   readonly #now: Date
   readonly #readings = new Map<string, Promise<Reading>>()
   readonly #held: { dispose(): void }[] = []
+  readonly #opened: { readonly keyTag: string; readonly layers: Layers }[] = []
+  readonly #shares = new Map<Layers, Map<string, Promise<Reading>>>()
+  #keysTried = 0
   #unopened: Promise<Layers | undefined> | undefined
   #entity: Promise<Entity | undefined> | undefined
 
@@ -106,18 +109,50 @@ export class InboundReader {
   ): Promise<Reading> {
     if (unopened === undefined) return UNREADABLE_STRUCTURE
     if (keys === undefined) return this.#reading(unopened, undefined, wish)
-    const opened = await this.#layersWith(keys)
-    return opened ? this.#reading(opened, keys, wish) : UNREADABLE_STRUCTURE
+    const layers = await this.#layersWith(keys)
+    const last = layers?.layers.at(-1)
+    const opening = last?.kind === 'encrypted' ? last.opening : undefined
+    if (opening?.kind !== 'as-before') return this.#remember(layers, keys, wish)
+    const before = this.#opened.find(({ keyTag }) => keyTag === opening.keyTag)!
+    const owner = keys.ownerOf(opening.certificate.fingerprint)
+    return this.#shared(before.layers, owner, wish)
   }
 
+  /** What one recipient has had opened is there for the next one whose key leads to it. */
+  #remember(
+    layers: Layers | undefined,
+    keys: RecipientKeys,
+    wish: InboundWish,
+  ): Promise<Reading> | Reading {
+    if (layers === undefined) return UNREADABLE_STRUCTURE
+    const openings = layers.layers.flatMap(it => (it.kind === 'encrypted' ? [it.opening] : []))
+    const [first, ...others] = openings
+    if (first && TRIED.has(first.kind)) this.#keysTried++
+    if (first?.kind !== 'opened') return this.#shared(layers, undefined, wish)
+    // Layers within may be for other keys than the one around them.
+    if (others.length === 0) this.#opened.push({ keyTag: first.keyTag, layers })
+    return this.#shared(layers, keys.ownerOf(first.certificate.fingerprint), wish)
+  }
+
+  #shared(layers: Layers, owner: Owner | undefined, wish: InboundWish): Promise<Reading> {
+    const { verify, strip, unauthenticated } = wish
+    const name = JSON.stringify([owner, verify, strip, unauthenticated])
+    const ofLayers = this.#shares.get(layers) ?? new Map<string, Promise<Reading>>()
+    this.#shares.set(layers, ofLayers)
+    const known = ofLayers.get(name) ?? this.#reading(layers, owner ?? 'nobody', wish)
+    ofLayers.set(name, known)
+    return known
+  }
+
+  /** @param owner Whose key opened it; undefined where nobody wished it opened. */
   async #reading(
     layers: Layers,
-    keys: RecipientKeys | undefined,
+    owner: Owner | 'nobody' | undefined,
     wish: InboundWish,
   ): Promise<Reading> {
     const examined = await examine(this.#section, layers, this.#parts.signerTrust, this.#now)
-    const encryption = encryptionOf(layers, keys)
-    const place = keys && deliverable(layers)
+    const encryption = encryptionOf(layers, owner === 'nobody' ? undefined : owner)
+    const place = owner && deliverable(layers)
     const fault = place && (await faultOf(place.content, encryption, wish))
     if (fault !== undefined) return this.#refused(encryption, fault, wish)
 
@@ -160,6 +195,10 @@ export class InboundReader {
       hold,
       tripleDes,
       inflatedOctets,
+      before: {
+        keyTags: new Set(this.#opened.map(({ keyTag }) => keyTag)),
+        enough: this.#keysTried >= MAXIMUM_CONTENT_KEYS,
+      },
     }
     const entity = await this.#root()
     if (entity === undefined) return undefined
@@ -225,6 +264,11 @@ function unsigned({ layers, places }: Layers): Place | undefined {
   return layers.at(-1)?.kind === 'signed' ? places[layers.length] : undefined
 }
 
+type Owner = 'own' | 'domain'
+
+/** A message has one; each more costs as much as the message is large. */
+const MAXIMUM_CONTENT_KEYS = 3
+const TRIED: ReadonlySet<string> = new Set(['opened', 'failed', 'unfit'])
 const AS_IT_CAME: Delivery = { kind: 'as-it-came' }
 const NO_ENCRYPTION: Encryption = { result: 'none', notes: [] }
 

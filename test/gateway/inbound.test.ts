@@ -1,6 +1,7 @@
 /** Mail that arrives: verified, opened, stamped; and nothing that a sender writes counts for more. @module */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { checkSeal } from '../../src/gateway/seal.ts'
+import { base64Lines } from '../../src/mail/base64.ts'
 import { ADDRESSES, type InboundWorld, makeInboundWorld, text } from '../support/inbound.ts'
 import { STAMP_KEY } from './house.ts'
 
@@ -95,10 +96,26 @@ describe('an encrypted message', () => {
     expect(toBob.reply.end).toEqual(toCarol.reply.end)
   })
 
-  test('B1 for both opens for each with the key of that one', async () => {
+  test('B1 for both opens for each with the key of that one, in one copy', async () => {
     const message = world.message(await world.encrypted(text('for both'), ['bob', 'carol']))
-    const copies = await world.deliverAll(message, [ADDRESSES.bob, ADDRESSES.carol])
-    expect(copies.map(({ body }) => body)).toEqual(['for both\r\n', 'for both\r\n'])
+    const { body } = await world.deliver(message, [ADDRESSES.bob, ADDRESSES.carol])
+    expect(body).toBe('for both\r\n')
+    const { forwardPaths } = world.house.sinks.inbound.messages.at(-1)!
+    expect(forwardPaths).toEqual([ADDRESSES.bob, ADDRESSES.carol])
+  })
+
+  test('B1 a key for bob beside rubbish for carol opens for bob alone', async () => {
+    const message = await world.encrypted(text('for bob'), ['bob', 'carol'], {
+      rsa: 'rsa-oaep-sha-1',
+    })
+    const spoilt = spoilKey(message, world.certificate('carol').serialNumber)
+    const copies = await world.deliverAll(world.message(spoilt), [ADDRESSES.carol, ADDRESSES.bob])
+    expect(copies.map(({ encryption }) => encryption).toSorted()).toEqual([
+      'failed',
+      'unauthenticated',
+    ])
+    const opened = copies.find(({ encryption }) => encryption === 'unauthenticated')
+    expect(opened?.body).toBe('for bob\r\n')
   })
 
   test('B5 with nothing right in it is delivered as it came, and the reply is the same', async () => {
@@ -159,3 +176,11 @@ describe('the stamp', () => {
     expect(line!['recipients']).toMatchObject([{ signature: 'none', encryption: 'none' }])
   })
 })
+
+/** Alters one octet of the encrypted key behind a serial number. */
+function spoilKey(entity: Buffer, serialNumber: Buffer): Buffer {
+  const at = entity.indexOf('\r\n\r\n') + 4
+  const der = Buffer.from(entity.toString('latin1', at), 'base64')
+  der[der.indexOf(serialNumber) + serialNumber.length + 100]! ^= 1
+  return Buffer.concat([entity.subarray(0, at), base64Lines(der)])
+}

@@ -11,6 +11,7 @@
  *
  * @module
  */
+import { createHmac, randomBytes } from 'node:crypto'
 import { PosternError } from '../../errors.ts'
 import type { ContentWriter } from '../../mail/content.ts'
 import type { Content } from '../../mail/mail-object.ts'
@@ -46,7 +47,11 @@ export type Opening =
       readonly weak: boolean
       /** Whose key it was. */
       readonly certificate: Certificate
+      /** Stands for the content key, in this process; two that are alike are of one key. */
+      readonly keyTag: string
     }
+  /** With the same content key as before, for another recipient: what came out then is his as well. */
+  | { readonly kind: 'as-before'; readonly keyTag: string; readonly certificate: Certificate }
   /** No RecipientInfo names one of the keys. */
   | { readonly kind: 'no-key' }
   /** By what everybody can see, before any key was asked. */
@@ -74,6 +79,15 @@ export interface OpeningOptions {
   readonly hold: () => ContentWriter
   /** Whether to open triple DES, which is then reported as weak. Default: not. */
   readonly tripleDes?: boolean | undefined
+  /** What the same message has been opened with for others. */
+  readonly before?: OpenedBefore | undefined
+}
+
+/** With which content keys a message has been opened before. It has one, whoever its recipients are. */
+export interface OpenedBefore {
+  readonly keyTags: ReadonlySet<string>
+  /** Other keys fail at once: whoever gives each recipient another one wants us to decrypt without end. */
+  readonly enough: boolean
 }
 
 /**
@@ -91,7 +105,7 @@ export interface OpeningOptions {
 export async function openEnveloped(
   read: () => AsyncIterable<Buffer>,
   keys: readonly KeyUnwrapper[],
-  { hold, tripleDes = false }: OpeningOptions,
+  { hold, tripleDes = false, before }: OpeningOptions,
 ): Promise<Opening> {
   const reading = await structureOf(read())
   if (reading.kind === 'unreadable') return reading
@@ -103,6 +117,10 @@ export async function openEnveloped(
 
   const { key, info } = chosen
   const contentKey = await key.unwrap(info, cipher.keyOctets)
+  const { certificate } = key
+  const keyTag = createHmac('sha256', TAG_KEY).update(contentKey).digest('base64')
+  if (before?.keyTags.has(keyTag)) return { kind: 'as-before', keyTag, certificate }
+  if (before?.enough) return { kind: 'failed' }
   const content = await decrypted(read(), decryption, contentKey, hold())
   if (!content) return { kind: 'failed' }
   return {
@@ -113,7 +131,8 @@ export async function openEnveloped(
     management: info.scheme.name,
     authenticated: cipher.mode !== 'cbc',
     weak: cipher.weak,
-    certificate: key.certificate,
+    certificate,
+    keyTag,
   }
 }
 
@@ -236,6 +255,8 @@ function passOver(): void {
   // The first reading is about the structure alone.
 }
 
+/** Nobody learns a content key from its tag. */
+const TAG_KEY = randomBytes(32)
 const SYNTAX_ERRORS: ReadonlyMap<string, UnreadableReason> = new Map([
   ['ERR_BER_SYNTAX', 'malformed'],
   ['ERR_DER_SYNTAX', 'malformed'],

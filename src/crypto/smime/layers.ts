@@ -19,7 +19,7 @@ import { inflate } from '../cms/compressed-data.ts'
 import * as OID from '../cms/oids.ts'
 import type { KeyUnwrapper } from '../key.ts'
 import { bodyOf, cmsTypeOf } from './cms-body.ts'
-import { type Opening, openEnveloped } from './decrypt.ts'
+import { type OpenedBefore, type Opening, openEnveloped } from './decrypt.ts'
 import { readSignature, type Signature } from './verify.ts'
 
 /** An entity, and the content that its offsets count in. */
@@ -61,6 +61,8 @@ export interface LayerOptions {
   readonly hold: () => ContentWriter
   /** What may come out of a compressed layer at most. */
   readonly inflatedOctets: number
+  /** What the same message has been opened with for others. */
+  readonly before?: OpenedBefore | undefined
 }
 
 /**
@@ -168,10 +170,11 @@ async function signed({ content, entity }: Place, { hold }: LayerOptions): Promi
 }
 
 async function encrypted({ content, entity }: Place, options: LayerOptions): Promise<Step> {
-  const { keys, decrypt, hold, tripleDes } = options
+  const { keys, decrypt, hold, tripleDes, before } = options
   if (!decrypt) return { layer: { kind: 'encrypted', opening: { kind: 'left' } } }
   if (entity.ambiguous) return unfit('structure')
-  const opening = await openEnveloped(() => bodyOf(content, entity), keys, { hold, tripleDes })
+  const read = () => bodyOf(content, entity)
+  const opening = await openEnveloped(read, keys, { hold, tripleDes, before })
   if (opening.kind !== 'opened') return { layer: { kind: 'encrypted', opening } }
   if (opening.contentType !== OID.DATA) {
     opening.content.dispose()
@@ -225,7 +228,10 @@ async function mendLines(
 }
 
 /** Holds octets; nothing is held where they cannot be read to their end. */
-export async function heldOf(chunks: AsyncIterable<Buffer>, hold: () => ContentWriter): Promise<Content> {
+export async function heldOf(
+  chunks: AsyncIterable<Buffer>,
+  hold: () => ContentWriter,
+): Promise<Content> {
   const writer = hold()
   try {
     for await (const chunk of chunks) await writer.write(chunk)

@@ -93,6 +93,7 @@ describe('what Postern makes, it opens', () => {
       const opening = await open(made, [one])
       expect(opening).toEqual({
         kind: 'opened',
+        keyTag: expect.any(String),
         text: ENTITY.toString(),
         contentType: DATA,
         cipher: cipher.name,

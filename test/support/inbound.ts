@@ -7,6 +7,8 @@
  *
  * @module
  */
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { loadIdentities } from '../../src/certstore/identities.ts'
 import { signatureAlgorithmFor, signOctets } from '../../src/crypto/algorithms.ts'
 import { type ContentCipher, contentCipher } from '../../src/crypto/content-encryption.ts'
@@ -16,7 +18,7 @@ import { clearSign } from '../../src/crypto/smime/clear-sign.ts'
 import { envelop } from '../../src/crypto/smime/envelop.ts'
 import { opaqueSign } from '../../src/crypto/smime/opaque-sign.ts'
 import { type Certificate, parseCertificate } from '../../src/crypto/x509/certificate.ts'
-import { type Issued, issue, type KeyKind } from '../../src/crypto/x509/issue.ts'
+import { type Issued, identityPem, issue, type KeyKind } from '../../src/crypto/x509/issue.ts'
 import type { ValidCertificate } from '../../src/crypto/x509/valid-certificate.ts'
 import { type HeaderSection, parseHeaderSection } from '../../src/mail/header-section.ts'
 import type { RuleSpec } from '../../src/policy/rule.ts'
@@ -93,15 +95,22 @@ export async function makeInboundWorld(settings: WorldSettings = {}): Promise<In
   const { wish, keys = {}, identities: more = {}, ...houseSettings } = settings
   const folder = await temporaryFolder('inbound')
   const life = lifetime()
+  const isOfDomain = ([name]: readonly [string, KeyKind]) => name.startsWith('@')
   const made = await makeIdentityFolder(folder.path, {
     [ADDRESSES.bob]: keys.bob ?? 'rsa-2048',
     [ADDRESSES.carol]: keys.carol ?? 'rsa-2048',
-    ...more,
+    ...Object.fromEntries(Object.entries(more).filter(it => !isOfDomain(it))),
   })
-  const { identities } = await loadIdentities(
-    [{ files: made.files, configPath: 'identities[0]' }],
-    new Date(),
-  )
+  const sources = [{ files: made.files, configPath: 'identities[0]' }]
+  for (const [name, key] of Object.entries(more).filter(isOfDomain)) {
+    // A certificate bears no domain: for whom it stands is said in the configuration.
+    const addresses = [`gateway${name}`]
+    const own = await issue({ ...life, commonName: name, addresses, issuer: made.issuing, key })
+    const files = join(folder.path, `${name}.pem`)
+    await writeFile(files, identityPem(own), { mode: 0o600 })
+    sources.push({ files, configPath: 'identities[1]', address: name } as (typeof sources)[0])
+  }
+  const { identities } = await loadIdentities(sources, new Date())
   const people = new Map<Person, Issued>()
   for (const who of ['ann', 'ben', 'mallory', 'eve'] as const)
     people.set(

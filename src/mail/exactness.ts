@@ -436,8 +436,8 @@ const TYPES: ReadonlySet<string> = new Set([
 const MARK = /^[\w.@<>+=-]{0,200}$/
 /** RFC 2046 §5.1.1. */
 const BOUNDARY = /^[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]$/
-/** What programs say to readers that know no MIME. */
-const SENTENCE = /^[A-Za-z0-9 .,;:'!()\-\r\n]*$/
+/** What programs say to readers that know no MIME. No slash but that of OpenSSL: there are no links. */
+const SENTENCE = /^(?:S\/MIME|[A-Za-z0-9 .,;:'!()\-\r\n])*$/
 const BLANKS = /^[ \t\r\n]*$/
 const MAX_AROUND_OCTETS = 400
 

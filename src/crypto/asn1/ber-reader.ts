@@ -33,6 +33,7 @@ interface Frame {
 export class BerReader {
   readonly #path: ContentPath
   readonly #contentTag: ContentTag
+  readonly #fewestAhead: number
   readonly #consume: (octets: Buffer) => void
   readonly #frames: Frame[] = []
   #offset = 0
@@ -45,15 +46,22 @@ export class BerReader {
   #held: { readonly tag: number; readonly octets: Buffer } | undefined
   #skeleton: Buffer | undefined
   #contentSeen = false
+  /** What stands around it has ended, too. */
+  #leftContent = false
   #segments = 0
 
-  /** @param consume Is given the content octets, as views on the chunks. */
+  /**
+   * @param consume Is given the content octets, as views on the chunks.
+   * @param fewestAhead How many elements have to stand ahead of the content, at the same depth.
+   */
   constructor(
     path: ContentPath,
     consume: (octets: Buffer) => void,
     contentTag: ContentTag = OCTET_STRING,
+    fewestAhead = 0,
   ) {
     this.#path = path
+    this.#fewestAhead = fewestAhead
     this.#consume = consume
     this.#contentTag = contentTag
   }
@@ -133,8 +141,18 @@ export class BerReader {
     // X.690 §8.7.3.2: segments are OCTET STRINGs, whatever tag stands outside.
     if (parent?.content) {
       if ((tag & ~0x20) !== OCTET_STRING) throw this.#fault('content is not an octet string')
-    } else if (this.#contentSeen) throw this.#fault('content stands there twice')
+    } else {
+      if (this.#contentSeen) throw this.#fault('content stands there twice')
+      if (this.#elementsAhead() < this.#fewestAhead)
+        throw this.#fault('content stands ahead of what it is')
+    }
     this.#contentSeen = true
+  }
+
+  /** Of the content, where it begins: order is gone once it has been taken out. */
+  #elementsAhead(): number {
+    const isWrapped = this.#contentTag === OCTET_STRING
+    return this.#frames.at(isWrapped ? -2 : -1)?.parts.length ?? 0
   }
 
   #enter(frame: Frame): void {
@@ -177,7 +195,11 @@ export class BerReader {
     // The element around the content goes with it: what stays is the structure without content.
     const around = this.#contentSeen && parts.length === 0 && this.#isAroundContent(tag)
     const parent = this.#frames.at(-1)
-    if (around) return
+    if (around) {
+      if (this.#leftContent) throw this.#fault('content stands there twice')
+      this.#leftContent = true
+      return
+    }
     if (parent) parent.parts.push(tlv(tag, ...parts))
     else this.#skeleton = tlv(tag, ...parts)
   }

@@ -128,6 +128,8 @@ export class DerReader {
       content += count
     }
     if (length > end - content) throw syntaxError(start, 'length is over the octets that are left')
+    // X.690 §8.8.2. Others do not read past it, and would not agree on what it stands in.
+    if (octets[start] === NULL_TAG && length > 0) throw syntaxError(start, 'NULL with content')
     this.#offset = content + length
     return content
   }
@@ -281,6 +283,7 @@ function name(tag: number): string {
   return `0x${tag.toString(16).padStart(2, '0')}`
 }
 
+const NULL_TAG = 0x05
 const MAXIMUM_DEPTH = 64
 const MAXIMUM_ELEMENTS = 100_000
 const MAXIMUM_OID_OCTETS = 128

@@ -28,9 +28,8 @@ export class SignedDataStream {
   #der: Buffer = NOTHING
 
   constructor() {
-    this.#reader = new BerReader(SIGNED_CONTENT_PATH, piece => {
-      this.#pieces.push(piece)
-    })
+    const take = (piece: Buffer) => void this.#pieces.push(piece)
+    this.#reader = new BerReader(SIGNED_CONTENT_PATH, take, OCTET_STRING, AHEAD_OF_CONTENT)
   }
 
   /** Whether there is content, be it empty. */
@@ -108,6 +107,9 @@ function tooLarge(): PosternError {
 }
 
 const NOTHING: Buffer = Buffer.alloc(0)
+const OCTET_STRING = 0x04
+/** The type of the content (RFC 5652 §5.2). */
+const AHEAD_OF_CONTENT = 1
 /** BerReader's own bound, and as much again for lengths that are longer than they need be. */
 const MAXIMUM_OCTETS = 2_097_152
 /** Ten signers could say the same. */

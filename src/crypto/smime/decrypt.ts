@@ -143,7 +143,7 @@ async function structureOf(
   octets: AsyncIterable<Buffer>,
 ): Promise<{ readonly kind: 'enveloped'; readonly data: EnvelopedData } | Unreadable> {
   try {
-    const reader = new BerReader(ENCRYPTED_CONTENT_PATH, passOver, ENCRYPTED_CONTENT_TAG)
+    const reader = readerOf(passOver)
     for await (const chunk of octets) reader.push(chunk)
     const reading = readEnvelopedData(reader.end())
     switch (reading.kind) {
@@ -217,7 +217,7 @@ async function decrypted(
     contentKey.fill(0)
     const pieces: Buffer[] = []
     const take = (piece: Buffer) => void pieces.push(piece)
-    const reader = new BerReader(ENCRYPTED_CONTENT_PATH, take, ENCRYPTED_CONTENT_TAG)
+    const reader = readerOf(take)
     for await (const chunk of octets) {
       reader.push(chunk)
       if (pieces.length === 0) continue
@@ -251,12 +251,18 @@ function unreadable(reason: UnreadableReason, detail: string): Unreadable {
   return { kind: 'unreadable', reason, detail }
 }
 
+function readerOf(take: (piece: Buffer) => void): BerReader {
+  return new BerReader(ENCRYPTED_CONTENT_PATH, take, ENCRYPTED_CONTENT_TAG, AHEAD_OF_CONTENT)
+}
+
 function passOver(): void {
   // The first reading is about the structure alone.
 }
 
 /** Nobody learns a content key from its tag. */
 const TAG_KEY = randomBytes(32)
+/** The type of the content (RFC 5652 §6.1); a SignedData has no more, and is to be told what it is. */
+const AHEAD_OF_CONTENT = 1
 const SYNTAX_ERRORS: ReadonlyMap<string, UnreadableReason> = new Map([
   ['ERR_BER_SYNTAX', 'malformed'],
   ['ERR_DER_SYNTAX', 'malformed'],

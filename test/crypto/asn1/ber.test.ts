@@ -100,6 +100,23 @@ describe('reading', () => {
     expect(readAll([sequence(context(0))]).skeleton).toEqual(sequence(context(0)))
   })
 
+  test('content has to stand behind what it is, where that is asked for', () => {
+    const inOrder = sequence(integer(7), context(0, octetString(CONTENT)))
+    const ahead = sequence(context(0, octetString(CONTENT)), integer(7))
+    const both = [inOrder, ahead].map(der => () => {
+      const reader = new BerReader(PATH, () => undefined, 0x04, 1)
+      reader.push(der)
+      return reader.end()
+    })
+    expect(both[0]!()).toEqual(sequence(integer(7)))
+    expect(both[1]!).toThrow(SYNTAX)
+  })
+
+  test('what stands around content stands there once', () => {
+    const twice = sequence(integer(7), context(0, octetString(CONTENT)), context(0))
+    expect(() => readAll([twice])).toThrow(SYNTAX)
+  })
+
   test('an octet string elsewhere is no content', () => {
     const octets = sequence(octetString(CONTENT), context(1, octetString(CONTENT)))
     expect(readAll([octets])).toMatchObject({ skeleton: octets, contentSeen: false })

@@ -171,6 +171,13 @@ describe('reading', () => {
     )
   })
 
+  test('X.690 §8.8.2: NULL has no content', () => {
+    expect(new DerReader(Buffer.from('0500', 'hex')).element(0x05).content.length).toBe(0)
+    expect(() => new DerReader(Buffer.from('050101', 'hex')).element(0x05)).toThrow(
+      expect.objectContaining({ code: 'ERR_DER_SYNTAX' }),
+    )
+  })
+
   test('optional elements are passed over where they are not', () => {
     const reader = new DerReader(sequence(context(1), integer(5))).into(0x30)
     expect(reader.optional(0xa0)).toBeUndefined()

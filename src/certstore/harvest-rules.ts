@@ -9,8 +9,7 @@
  */
 import { requireEncryptionKey } from '../crypto/key-management.ts'
 import { type Capabilities, writeCapabilities } from '../crypto/smime/capabilities.ts'
-import { type Certificate, parseCertificate } from '../crypto/x509/certificate.ts'
-import { isSameName } from '../crypto/x509/name-comparison.ts'
+import { type Certificate, issuedBy, parseCertificate } from '../crypto/x509/certificate.ts'
 import { PosternError } from '../errors.ts'
 import { type Mailbox, mailboxInDomains } from '../mail/address.ts'
 import { bears } from './bearing.ts'
@@ -46,20 +45,24 @@ export interface HarvestRules {
 
 /**
  * Which certificate of a verified signer is to be offered: that which his signed preference names
- * (RFC 8551 §2.5.3), where it bears the author's address and comes from the signer's own issuer; else
+ * (RFC 8551 §2.5.3), where it bears the author's address and was issued by the signer's own issuer; else
  * the signer's own. Undefined where nothing could be encrypted to it.
  *
  * Of all others that a message brings none is ever taken, whatever it bears: whoever signs well could
- * have put anybody's name on them.
+ * have put anybody's name on them. Nor does a name and a number make a certificate the one that is meant:
+ * nobody has signed which certificates stand in a message, and one that was made to look like it would
+ * keep the true one out.
  *
  * @param preferred What the signed attributes name among the certificates of the message.
+ * @param issuer Who issued the signer's certificate, as its path shows; without it none is preferred.
  */
 export function certificateToOffer(
   signer: Certificate,
   preferred: Certificate | undefined,
   author: Mailbox,
+  issuer: Certificate | undefined,
 ): Certificate | undefined {
-  const isHis = preferred && bears(preferred, author) && isSameName(preferred.issuer, signer.issuer)
+  const isHis = preferred && issuer && bears(preferred, author) && issuedBy(preferred, issuer)
   const certificate = isHis ? preferred : signer
   return mayBeEncryptedTo(certificate) ? certificate : undefined
 }

@@ -163,9 +163,9 @@ class Trip implements Transaction {
 
   /** A store that cannot be written to keeps nobody from getting mail. */
   async #harvest(decisions: readonly Decision[]): Promise<void> {
-    const { harvested, log } = this.#parts
+    const { harvested, inbound, log } = this.#parts
     try {
-      if (harvested) await harvest(decisions, harvested)
+      if (harvested) await harvest(decisions, harvested, inbound.signerTrust)
     } catch (error) {
       log.warn('harvest-failed', { ...this.#names(), error })
     }

@@ -14,7 +14,7 @@ import type { KeyUsage } from '../../src/crypto/x509/extensions.ts'
 import { type IssueOptions, issue } from '../../src/crypto/x509/issue.ts'
 import type { Log } from '../../src/log.ts'
 import { silentLog } from '../../src/log.ts'
-import { box, LATER, NEVER, NOW, person } from './people.ts'
+import { box, ca, LATER, NEVER, NOW, person } from './people.ts'
 
 const HOUR = 3_600_000
 const ann = box('ann@partner.test')
@@ -216,36 +216,55 @@ describe('harvested', () => {
 })
 
 describe('B45 which certificate of a message is taken', () => {
+  let issuer: Certificate
+  beforeAll(async () => {
+    issuer = parseCertificate((await ca()).der)
+  })
   const certificateOf = async (address: string, options: Partial<IssueOptions> = {}) =>
     parseCertificate((await person(address, options)).der)
 
   test('the one that the signer prefers, where it is his and of his issuer', async () => {
     const signer = await certificateOf('ann@partner.test', { keyUsage: ['digitalSignature'] })
-    expect(certificateToOffer(signer, first, ann)).toBe(first)
-    expect(certificateToOffer(signer, undefined, ann)).toBeUndefined()
-    expect(certificateToOffer(first, undefined, ann)).toBe(first)
+    expect(certificateToOffer(signer, first, ann, issuer)).toBe(first)
+    expect(certificateToOffer(signer, undefined, ann, issuer)).toBeUndefined()
+    expect(certificateToOffer(first, undefined, ann, issuer)).toBe(first)
   })
 
   test('none of another address, or of another issuer', async () => {
     const victim = await certificateOf('boss@other.test')
-    expect(certificateToOffer(first, victim, ann)).toBe(first)
+    expect(certificateToOffer(first, victim, ann, issuer)).toBe(first)
     const stranger = await issue({
       ...{ commonName: 'Stranger', authority: true },
       ...{ notBefore: new Date('2025-01-01'), notAfter: LATER },
     })
     const foreign = await certificateOf('ann@partner.test', { issuer: stranger })
-    expect(certificateToOffer(first, foreign, ann)).toBe(first)
+    expect(certificateToOffer(first, foreign, ann, issuer)).toBe(first)
+  })
+
+  test('none that merely says that it is of that issuer, whatever its number', async () => {
+    const { subject } = await ca()
+    const stranger = await issue({
+      ...{ commonName: 'Stranger', authority: true },
+      ...{ notBefore: new Date('2025-01-01'), notAfter: LATER },
+    })
+    const { serialNumber } = first
+    const forged = await certificateOf('ann@partner.test', {
+      ...{ issuer: { ...stranger, subject }, serialNumber },
+    })
+    expect(forged.issuer).toEqual(first.issuer)
+    expect(certificateToOffer(first, forged, ann, issuer)).toBe(first)
+    expect(certificateToOffer(first, renewed, ann, undefined)).toBe(first)
   })
 
   test('none to which nothing can be encrypted', async () => {
     const usages: readonly KeyUsage[][] = [['digitalSignature'], ['nonRepudiation']]
     for (const keyUsage of usages) {
       const signing = await certificateOf('ann@partner.test', { keyUsage })
-      expect(certificateToOffer(signing, signing, ann)).toBeUndefined()
+      expect(certificateToOffer(signing, signing, ann, issuer)).toBeUndefined()
     }
     const key = generateKeyPairSync('ed25519')
     const edwards = await certificateOf('ann@partner.test', { key, keyUsage: [] })
-    expect(certificateToOffer(edwards, undefined, ann)).toBeUndefined()
+    expect(certificateToOffer(edwards, undefined, ann, issuer)).toBeUndefined()
   })
 })
 

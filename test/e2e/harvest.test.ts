@@ -339,6 +339,20 @@ describe('B45 a signed preference', () => {
     expect(end?.code).toBe(250)
     expect(await keyOf(who, { own, preferred })).toBe(key)
   })
+
+  test('B45 is not answered by a certificate that was put into the message on the way', async () => {
+    const who = `hana${counter++}@partner.test`
+    const own = await person(who)
+    const stranger = await person('stranger@partner.test', { authority: true })
+    const { serialNumber } = parseCertificate(own.der)
+    const { subject } = authority.issuing
+    const forged = await person(who, { issuer: { ...stranger, subject }, serialNumber })
+    // Ahead of the signer's own: both have the name and the number that are signed.
+    const { end } = await handed(await signedWith(own, [forged], own, 'ahead'), { From: who })
+    expect(end?.code).toBe(250)
+    expect(stampOf(sink.messages.at(-1)!)).toMatch(/smime=pass/)
+    expect(await keyOf(who, { own })).toBe('own')
+  })
 })
 
 /** Certificates from our own authority, unless the options name another. */
@@ -379,12 +393,15 @@ async function signedWith(
   who: Issued,
   beside: readonly Issued[] = [],
   preferred?: Issued,
+  place: 'ahead' | 'behind' = 'behind',
 ): Promise<Buffer> {
   const certificate = parseCertificate(who.der)
   const attributes = usualAttributes(text('hello'), 'sha256', signingTime(new Date()))
   if (preferred) attributes.push(preferenceFor(preferred))
   const plan = { certificate, key: who.privateKey, content: text('hello'), attributes }
-  const certificates = [who, authority.issuing, ...beside].map(({ der }) => der)
+  const own = [who, authority.issuing]
+  const all = place === 'ahead' ? [...beside, ...own] : [...own, ...beside]
+  const certificates = all.map(({ der }) => der)
   const signature = signedData({ signers: [await signerInfo(plan)], certificates })
   return clearMessage(signature, { entity: text('hello') })
 }

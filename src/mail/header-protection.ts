@@ -49,7 +49,8 @@ export interface OuterField {
 export interface Comparison {
   /**
    * Whether both name the same one author; `absent` where no From is protected. Where it `differs`, the
-   * protected one is another claim, not a better one: RFC 9788 §4.4 has a reader warn.
+   * protected one is another claim, not a better one: RFC 9788 §4.4 has a reader warn. A name that
+   * pretends to be another author's is such a claim, too.
    */
   readonly from: 'same' | 'differs' | 'absent'
   /** Lower-case names of the outer fields that are not as the author left them. */
@@ -163,10 +164,13 @@ function sayable(field: HeaderField): HeaderField | undefined {
 function compareAuthors(outer: HeaderSection, { fields }: Protection): Comparison['from'] {
   const inside = sectionOf(fields)
   if (!inside.first('from')) return 'absent'
-  const [one, other] = [authorOf(outer).author, authorOf(inside).author]
+  const [shown, own] = [authorOf(outer), authorOf(inside)]
+  const [one, other] = [shown.author, own.author]
   const isSame =
     one.kind === 'one' && other.kind === 'one' && one.mailbox.matchKey === other.mailbox.matchKey
-  return isSame ? 'same' : 'differs'
+  // Whoever shows the protected field shows what nobody has looked for in the one outside.
+  const pretends = own.notes.some(note => OF_AUTHOR.test(note) && !shown.notes.includes(note))
+  return isSame && !pretends ? 'same' : 'differs'
 }
 
 function leftOutside(protection: Protection): readonly OuterField[] {
@@ -227,6 +231,8 @@ const RESTORED = [
   'in-reply-to',
   'references',
 ]
+/** Notes about how the author is written. */
+const OF_AUTHOR = /^(?:display|from)-/
 const SPEAKS_FOR_AUTHOR: ReadonlySet<string> = new Set([
   'subject',
   'keywords',

@@ -123,6 +123,9 @@ describe('RFC 9788 §4 how inner and outer fields stand to each other', () => {
     ['From: alice@example.com', 'From: eve@evil.example', 'differs'],
     ['From: alice@example.com', 'From: alice@example.com, eve@evil.example', 'differs'],
     ['From: alice@example.com\r\nFrom: alice@example.com', 'From: alice@example.com', 'differs'],
+    ['From: alice@example.com', 'From: "ceo@example.org" <alice@example.com>', 'differs'],
+    ['From: alice@example.com', 'From: =?utf-8?q?a=E2=80=AEb?= <alice@example.com>', 'differs'],
+    ['From: "a@b.example" <alice@example.com>', 'From: "a@b.example" <alice@example.com>', 'same'],
     ['From: alice@example.com', 'Subject: x', 'absent'],
   ])('B14 %j outside, %j inside: %s', (outer, inner, from) => {
     const found = protection(inner, 'Content-Type: a/b; hp=clear')

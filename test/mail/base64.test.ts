@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { PosternError } from '../../src/errors.ts'
 import { base64Lines, decodeBase64, encodeBase64Lines } from '../../src/mail/base64.ts'
 import { collect, cut, stream } from './held.ts'
 
@@ -65,7 +66,34 @@ describe('decoding base64', () => {
     const decoded = collect(decodeBase64(stream([Buffer.from(text, 'latin1')])))
     await expect(decoded).rejects.toMatchObject({ code: 'ERR_BASE64_MALFORMED' })
   })
+
+  test('is the same in lines of any length, whole or altered, however the text is cut', async () => {
+    const alteration = fc.constantFrom(...'A=--__ \t\r\n\f!', '\r\n', '\xc1', '')
+    const where = fc.record({ at: fc.nat(250), drop: fc.constantFrom(0, 1, 1, 2), put: alteration })
+    const sizes = fc.integer({ min: 30, max: 400 })
+    await fc.assert(
+      fc.asyncProperty(octets(), fc.integer({ min: 1, max: 80 }), sizes, where, async (...all) => {
+        const [content, lineLength, size, { at, drop, put }] = all
+        const lines = content.toString('base64').match(new RegExp(`.{1,${lineLength}}`, 'g')) ?? []
+        const text = lines.join('\r\n')
+        const altered = Buffer.from(text.slice(0, at) + put + text.slice(at + drop), 'latin1')
+        // One octet at a time there is no line in sight.
+        const slowly = await outcome(cut(altered, 1))
+        expect(await outcome(cut(altered, size))).toEqual(slowly)
+      }),
+      { numRuns: 1000 },
+    )
+  })
 })
+
+/** What comes out, or the code of the fault. */
+async function outcome(pieces: Buffer[]): Promise<Buffer | string> {
+  try {
+    return await collect(decodeBase64(stream(pieces)))
+  } catch (error) {
+    return (error as PosternError).code
+  }
+}
 
 function octets(): fc.Arbitrary<Buffer> {
   return fc.uint8Array({ maxLength: 400 }).map(array => Buffer.from(array))

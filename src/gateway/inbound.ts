@@ -11,6 +11,7 @@
  */
 import type { Keyring, RecipientKeys } from '../certstore/keyring.ts'
 import type { SignerTrust } from '../certstore/signer-trust.ts'
+import type { EnvelopeStructure } from '../crypto/smime/decrypt.ts'
 import { heldOf, type Layers, type Place, readLayers } from '../crypto/smime/layers.ts'
 import { PosternError } from '../errors.ts'
 import type { Mailbox } from '../mail/address.ts'
@@ -61,6 +62,8 @@ export class InboundReader {
   readonly #held: { dispose(): void }[] = []
   readonly #opened: { readonly keyTag: string; readonly layers: Layers }[] = []
   readonly #shares = new Map<Layers, Map<string, Promise<Reading>>>()
+  readonly #closed = new Map<string, Layers>()
+  readonly #structures = new WeakMap<Entity, Promise<EnvelopeStructure>>()
   #keysTried = 0
   #unopened: Promise<Layers | undefined> | undefined
   #entity: Promise<Entity | undefined> | undefined
@@ -128,10 +131,18 @@ export class InboundReader {
     const openings = layers.layers.flatMap(it => (it.kind === 'encrypted' ? [it.opening] : []))
     const [first, ...others] = openings
     if (first && TRIED.has(first.kind)) this.#keysTried++
-    if (first?.kind !== 'opened') return this.#shared(layers, undefined, wish)
+    if (first?.kind !== 'opened') return this.#shared(this.#alike(layers, first), undefined, wish)
     // Layers within may be for other keys than the one around them.
     if (others.length === 0) this.#opened.push({ keyTag: first.keyTag, layers })
     return this.#shared(layers, keys.ownerOf(first.certificate.fingerprint), wish)
+  }
+
+  /** What could not be opened, in one way, is one message for all to whom that happened. */
+  #alike(layers: Layers, opening: { readonly kind: string; readonly reason?: string } | undefined) {
+    const how = JSON.stringify([opening?.kind, opening?.reason])
+    const known = this.#closed.get(how) ?? layers
+    this.#closed.set(how, known)
+    return known
   }
 
   #shared(layers: Layers, owner: Owner | undefined, wish: InboundWish): Promise<Reading> {
@@ -199,10 +210,13 @@ export class InboundReader {
         keyTags: new Set(this.#opened.map(({ keyTag }) => keyTag)),
         enough: this.#keysTried >= MAXIMUM_CONTENT_KEYS,
       },
+      structures: this.#structures,
     }
     const entity = await this.#root()
     if (entity === undefined) return undefined
-    const layers = await readLayers({ content: this.#content, entity }, options)
+    const unopened = keys && (await this.#unopened)
+    if (unopened && unopened.layers.at(-1)?.kind !== 'encrypted') return unopened
+    const layers = await readLayers({ content: this.#content, entity }, options, unopened)
     this.#held.push(layers)
     return layers
   }

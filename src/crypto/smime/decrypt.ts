@@ -81,6 +81,8 @@ export interface OpeningOptions {
   readonly tripleDes?: boolean | undefined
   /** What the same message has been opened with for others. */
   readonly before?: OpenedBefore | undefined
+  /** What `structureOf` has found in the same octets; default: they are read for it. */
+  readonly structure?: Promise<EnvelopeStructure> | undefined
 }
 
 /** With which content keys a message has been opened before. It has one, whoever its recipients are. */
@@ -105,9 +107,9 @@ export interface OpenedBefore {
 export async function openEnveloped(
   read: () => AsyncIterable<Buffer>,
   keys: readonly KeyUnwrapper[],
-  { hold, tripleDes = false, before }: OpeningOptions,
+  { hold, tripleDes = false, before, structure }: OpeningOptions,
 ): Promise<Opening> {
-  const reading = await structureOf(read())
+  const reading = await (structure ?? structureOf(read()))
   if (reading.kind === 'unreadable') return reading
   const { recipients, contentType, decryption } = reading.data
   const { cipher } = decryption
@@ -138,10 +140,17 @@ export async function openEnveloped(
 
 type Unreadable = Extract<Opening, { kind: 'unreadable' }>
 
-/** The first reading. */
-async function structureOf(
-  octets: AsyncIterable<Buffer>,
-): Promise<{ readonly kind: 'enveloped'; readonly data: EnvelopedData } | Unreadable> {
+/** What everybody can see of an envelope, whichever key he has. */
+export type EnvelopeStructure =
+  | { readonly kind: 'enveloped'; readonly data: EnvelopedData }
+  | Unreadable
+
+/**
+ * The first reading.
+ *
+ * @throws {PosternError} What `octets` throw, except `ERR_BASE64_MALFORMED`.
+ */
+export async function structureOf(octets: AsyncIterable<Buffer>): Promise<EnvelopeStructure> {
   try {
     const reader = readerOf(passOver)
     for await (const chunk of octets) reader.push(chunk)

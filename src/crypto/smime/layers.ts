@@ -19,7 +19,13 @@ import { inflate } from '../cms/compressed-data.ts'
 import * as OID from '../cms/oids.ts'
 import type { KeyUnwrapper } from '../key.ts'
 import { bodyOf, cmsTypeOf } from './cms-body.ts'
-import { type OpenedBefore, type Opening, openEnveloped } from './decrypt.ts'
+import {
+  type EnvelopeStructure,
+  type OpenedBefore,
+  type Opening,
+  openEnveloped,
+  structureOf,
+} from './decrypt.ts'
 import { readSignature, type Signature } from './verify.ts'
 
 /** An entity, and the content that its offsets count in. */
@@ -63,17 +69,25 @@ export interface LayerOptions {
   readonly inflatedOctets: number
   /** What the same message has been opened with for others. */
   readonly before?: OpenedBefore | undefined
+  /** What is known of the cipher texts of the same message, which everybody sees alike; is added to. */
+  readonly structures?: WeakMap<Entity, Promise<EnvelopeStructure>> | undefined
 }
 
 /**
  * Takes off every layer that can be taken off.
  *
  * @param message The message and its root entity, which stay the caller's.
+ * @param unopened The same message as read with `decrypt: false`, which stays the caller's too: what
+ *   stands around the cipher text is the same for every recipient, and is not read again.
  * @throws {PosternError} What `content.read` and `hold` throw.
  */
-export async function readLayers(message: Place, options: LayerOptions): Promise<Layers> {
-  const layers: Layer[] = []
-  const places: Place[] = [message]
+export async function readLayers(
+  message: Place,
+  options: LayerOptions,
+  unopened?: Layers,
+): Promise<Layers> {
+  const layers: Layer[] = unopened ? unopened.layers.slice(0, -1) : []
+  const places: Place[] = unopened ? unopened.places.slice(0, layers.length + 1) : [message]
   const held: Content[] = []
   const dispose = (): void => {
     for (const content of held.splice(0)) content.dispose()
@@ -174,7 +188,9 @@ async function encrypted({ content, entity }: Place, options: LayerOptions): Pro
   if (!decrypt) return { layer: { kind: 'encrypted', opening: { kind: 'left' } } }
   if (entity.ambiguous) return unfit('structure')
   const read = () => bodyOf(content, entity)
-  const opening = await openEnveloped(read, keys, { hold, tripleDes, before })
+  const structure = options.structures?.get(entity) ?? structureOf(read())
+  options.structures?.set(entity, structure)
+  const opening = await openEnveloped(read, keys, { hold, tripleDes, before, structure })
   if (opening.kind !== 'opened') return { layer: { kind: 'encrypted', opening } }
   if (opening.contentType !== OID.DATA) {
     opening.content.dispose()

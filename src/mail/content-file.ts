@@ -75,8 +75,11 @@ export class FilePart {
     for (let position = start; position < end; ) {
       const octets = await this.#readAt(block.subarray(0, end - position), position)
       position += octets
-      sweepAfter(2 * octets)
-      yield decipher.update(block.subarray(0, octets))
+      for (let at = 0; at < octets; at += CHUNK_OCTETS) {
+        const chunk = block.subarray(at, Math.min(at + CHUNK_OCTETS, octets))
+        sweepAfter(2 * chunk.length)
+        yield decipher.update(chunk)
+      }
     }
   }
 
@@ -172,7 +175,9 @@ function lost(cause: Error | null): PosternError {
 
 /** Encrypted octets that wait for the disk before the writer has to wait. */
 const MAX_QUEUE_OCTETS = 64 * 1024
-/** A message of many megabytes has several buffers of this size in flight, and so has every other. */
-const READ_OCTETS = 32 * 1024
+/** To the thread pool and back costs more than so many octets do. */
+const READ_OCTETS = 128 * 1024
+/** A message of many megabytes has several chunks of this size in flight, and so has every other. */
+const CHUNK_OCTETS = 32 * 1024
 const CIPHER = 'aes-256-ctr'
 const BLOCK_OCTETS = 16

@@ -20,6 +20,7 @@ import { defuse } from '../mail/defuse.ts'
 import { type Entity, walk } from '../mail/entity.ts'
 import { exactnessOf, frameExactnessOf } from '../mail/exactness.ts'
 import type { HeaderSection } from '../mail/header-section.ts'
+import { lineEndsOf } from '../mail/line-ends.ts'
 import type { Content } from '../mail/mail-object.ts'
 import { contentTypesOf } from '../mail/media-type.ts'
 import type { InboundWish } from '../policy/treatment.ts'
@@ -169,7 +170,7 @@ export class InboundReader {
 
     const verdict = wish.verify === 'never' ? NOT_LOOKED_AT.verdict : judge(examined.evidence)
     const isBare = wish.strip === 'signature' && verdict.result === 'pass'
-    const left = (isBare ? unsigned(layers) : undefined) ?? place
+    const left = (isBare ? await this.#bare(layers) : undefined) ?? place
     const isSuspect = encryption.result === 'unauthenticated' && wish.unauthenticated === 'defuse'
     const delivered = left && isSuspect ? await this.#defused(left) : left
     return {
@@ -186,6 +187,24 @@ export class InboundReader {
     const reading = await this.#reading(unopened!, undefined, { ...wish, decrypt: 'never' })
     const notes = [...encryption.notes, `inexact-${reason}`]
     return { ...reading, encryption: { ...encryption, result: 'refused', notes } }
+  }
+
+  /**
+   * What is behind the signature, if it can leave without it. Nobody has looked at the lines of what is
+   * signed opaquely: a CR or LF alone would be SMTP smuggling from the inside (CVE-2023-51764), and
+   * mending it would change what was signed.
+   */
+  async #bare(layers: Layers): Promise<Place | undefined> {
+    const place = unsigned(layers)
+    if (place === undefined) return undefined
+    const { content, entity } = place
+    const isWhole = entity.start === 0 && entity.end === content.sizeOctets
+    if (isWhole) return (await lineEndsOf(content)) === 'crlf' ? place : undefined
+    if (!entity.shape.eightBit) return place
+    // On its own, it can be made 7-bit for a next hop that takes nothing else (RFC 6152 §3).
+    const own = await heldOf(content.read(entity.start, entity.end), this.#parts.hold)
+    this.#held.push(own)
+    return { content: own, entity: await walk(own) }
   }
 
   /** The plaintext with nothing in it that a reader would fetch. */

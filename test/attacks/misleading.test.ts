@@ -1,13 +1,29 @@
 /** Messages that are signed well by somebody, and meant to be taken for something else. @module */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Identities } from '../../src/certstore/identities.ts'
+import { createKeyring } from '../../src/certstore/keyring.ts'
+import { createSignerTrust } from '../../src/certstore/signer-trust.ts'
+import { parseCertificate } from '../../src/crypto/x509/certificate.ts'
+import { InboundReader } from '../../src/gateway/inbound.ts'
+import { deliveredOctets } from '../../src/gateway/inbound-octets.ts'
+import { parseMailbox } from '../../src/mail/address.ts'
+import { ContentWriter, contentOf, contentStore } from '../../src/mail/content.ts'
+import { readHeaderSection } from '../../src/mail/header-section.ts'
+import { INBOUND_BY_DEFAULT } from '../../src/policy/treatment.ts'
 import { ADDRESSES, type InboundWorld, makeInboundWorld, text } from '../support/inbound.ts'
 
 let world: InboundWorld
+/** Takes off a signature that was good. */
+let bare: InboundWorld
 
 beforeAll(async () => {
   world = await makeInboundWorld()
+  bare = await makeInboundWorld({ wish: { strip: 'signature' } })
 })
-afterAll(() => world.close())
+afterAll(async () => {
+  await world.close()
+  await bare.close()
+})
 
 describe('B22 a protected From that pretends', () => {
   const misleading = (mode: 'clear' | 'cipher'): Buffer =>
@@ -47,5 +63,67 @@ describe('B22 a protected From that pretends', () => {
     ])
     const signed = await world.signed(entity, 'mallory')
     expect((await world.deliver(world.message(signed, outside))).result).toBe('pass')
+  })
+})
+
+describe('B34 what is signed opaquely', () => {
+  const HEAD = 'Content-Type: text/plain; charset=us-ascii\r\n\r\n'
+
+  test.each([
+    ['LF alone', 'one\ntwo\r\n'],
+    ['CR alone', 'one\rtwo\r\n'],
+    ['NUL', 'one\0two\r\n'],
+    ['the end of a message for some', 'one\n.\r\nMAIL FROM:<ann@partner.test>\r\n'],
+    ['the end of a message for others', 'one\r\n.\nMAIL FROM:<ann@partner.test>\r\n'],
+  ])('keeps its signature where it has %s, and nothing of that leaves', async (_, words) => {
+    const entity = await bare.signed(Buffer.from(HEAD + words), 'ann', { format: 'opaque' })
+    const { result, octets, body } = await bare.deliver(bare.message(entity))
+    expect(result).toBe('pass')
+    expect(body).toBe(entity.toString('latin1', entity.indexOf('\r\n\r\n') + 4))
+    expect(octets.toString('latin1')).not.toMatch(/\r(?!\n)|(?<!\r)\n|\0/)
+  })
+
+  test('leaves without its signature where every line ends as it should', async () => {
+    const entity = await bare.signed(text('hello\r\n.\r\nworld'), 'ann', { format: 'opaque' })
+    const { result, body } = await bare.deliver(bare.message(entity))
+    expect([result, body]).toEqual(['pass', 'hello\r\n.\r\nworld\r\n'])
+  })
+})
+
+describe('B77 what is signed in 8 bits', () => {
+  test.each([true, false])('leaves without its signature, 8BITMIME offered: %s', async offered => {
+    const entity = Buffer.from('Content-Type: text/plain; charset=utf-8\r\n\r\nUmläute\r\n')
+    const part = Buffer.concat([Buffer.from('Content-Transfer-Encoding: 8bit\r\n'), entity])
+    const content = contentOf(bare.message(await bare.signed(part, 'ann')))
+    const message = { content, section: await readHeaderSection(content) }
+    const hold = () => new ContentWriter(contentStore())
+    const reader = new InboundReader(
+      message,
+      {
+        keyring: createKeyring({ all: [] } as unknown as Identities, false),
+        signerTrust: createSignerTrust(
+          {
+            anchors: [parseCertificate(bare.root.der)],
+            intermediates: [],
+            revocationMode: 'off',
+          },
+          () => new Date(),
+        ),
+        hold,
+        tripleDes: false,
+        inflatedOctets: 1_000_000,
+      },
+      new Date(),
+    )
+    const wish = { ...INBOUND_BY_DEFAULT, strip: 'signature' } as const
+    const reading = await reader.read(parseMailbox(ADDRESSES.bob), wish)
+    expect(reading.verdict.result).toBe('pass')
+    const chunks: Buffer[] = []
+    for await (const chunk of deliveredOctets(message, reading, message.section, offered))
+      chunks.push(chunk)
+    reader.dispose()
+    const left = Buffer.concat(chunks)
+    expect(left.some(octet => octet > 127)).toBe(offered)
+    expect(left.toString()).toMatch(offered ? /\r\n\r\nUmläute\r\n$/ : /\r\n\r\nUml=C3=A4ute\r\n$/)
   })
 })

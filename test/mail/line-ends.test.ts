@@ -29,9 +29,8 @@ describe('line ends of what no listener has looked at', () => {
           const safe = !/\0|\r(?!\n)/.test(text)
           const kind = safe ? (/(?<!\r)\n/.test(text) ? 'lf' : 'crlf') : 'unsafe'
           expect(await lineEndsOf(inChunks(chunks))).toBe(kind)
-          const mended = collect(withCrlf(from(chunks)))
-          if (safe) expect(await mended).toBe(text.replaceAll(/\r?\n/g, '\r\n'))
-          else await expect(mended).rejects.toMatchObject({ code: 'ERR_CONTENT_LINE_END' })
+          const mended = await collect(withCrlf(from(chunks))).catch(({ code }) => code)
+          expect(mended).toBe(safe ? text.replaceAll(/\r?\n/g, '\r\n') : 'ERR_CONTENT_LINE_END')
         },
       ),
       { numRuns: 400 },

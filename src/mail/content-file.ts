@@ -72,10 +72,12 @@ export class FilePart {
     const decipher = createDecipheriv(CIPHER, this.#key, counterAt(start))
     decipher.update(Buffer.alloc(start % BLOCK_OCTETS))
     const block = Buffer.allocUnsafeSlow(Math.min(READ_OCTETS, end - start))
+    sweepAfter(block.length)
     for (let position = start; position < end; ) {
       const octets = await this.#readAt(block.subarray(0, end - position), position)
       position += octets
       for (let at = 0; at < octets; at += CHUNK_OCTETS) {
+        if (this.#closed) throw disposed()
         const chunk = block.subarray(at, Math.min(at + CHUNK_OCTETS, octets))
         sweepAfter(2 * chunk.length)
         yield decipher.update(chunk)
@@ -133,7 +135,7 @@ export class FilePart {
   }
 
   #readAt(block: Buffer, position: number): Promise<number> {
-    if (this.#closed) throw new Error('content was read after it was disposed of')
+    if (this.#closed) throw disposed()
     const { promise, resolve, reject } = Promise.withResolvers<number>()
     this.#operations++
     read(this.#descriptor, block, 0, block.length, position, (error, octets) => {
@@ -159,6 +161,10 @@ function counterAt(offset: number): Buffer {
   const counter = Buffer.alloc(BLOCK_OCTETS)
   counter.writeUIntBE(Math.floor(offset / BLOCK_OCTETS), BLOCK_OCTETS - 6, 6)
   return counter
+}
+
+function disposed(): Error {
+  return new Error('content was read after it was disposed of')
 }
 
 function full(cause: Error): PosternError {

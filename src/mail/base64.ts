@@ -105,11 +105,15 @@ export class Base64Decoder {
     const cut = chunk.length - (characters & 3)
     // A line end among the last ones is none of the characters that wait for the rest of their group.
     if (chunk.includes(LF, cut)) return undefined
-    const text = this.#rest.toString('latin1') + chunk.toString('latin1', 0, cut)
-    const octets = Buffer.from(text, 'base64')
+    const missing = (4 - this.#rest.length) & 3
+    if (missing > cut) return undefined
+    const octets = Buffer.allocUnsafeSlow((characters >> 2) * 3)
+    const group = this.#rest.toString('latin1') + chunk.toString('latin1', 0, missing)
+    const start = octets.write(group, 'base64')
+    const written = start + octets.write(chunk.toString('latin1', missing, cut), start, 'base64')
     // Node skips what it does not know, and takes the URL alphabet too: count, and look for it.
-    if (octets.length !== (characters >> 2) * 3 || chunk.includes(MINUS)) return undefined
-    if (chunk.includes(UNDERSCORE)) return undefined
+    if (start !== (missing && 3) || written !== octets.length) return undefined
+    if (chunk.includes(MINUS) || chunk.includes(UNDERSCORE)) return undefined
     this.#rest = chunk.subarray(cut)
     return octets
   }

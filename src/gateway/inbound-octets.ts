@@ -13,8 +13,9 @@ import { outerFields } from '../crypto/smime/sign-message.ts'
 import { cleansed, cleansedInner } from '../mail/header-cleansing.ts'
 import { protectedFields, restored } from '../mail/header-protection.ts'
 import { type HeaderField, HeaderSection, parseHeaderSection } from '../mail/header-section.ts'
+import { prepare } from '../mail/seven-bit.ts'
 import { taggedSubject } from '../mail/subject-tag.ts'
-import { isBad } from '../policy/verdict.ts'
+import { isBad, type Verdict } from '../policy/verdict.ts'
 import type { Message } from './decision.ts'
 import type { Delivery, Reading } from './inbound.ts'
 import { type Stamp, stampFields } from './stamp.ts'
@@ -78,6 +79,27 @@ export function deliveredOctets(
 }
 
 /** The sender's fields around another body (RFC 8551 §3.1). */
+/**
+ * What is delivered to a next hop: cipher text as it came, where what was opened cannot be said in 7 bits
+ * and the next hop takes nothing else (RFC 6152 §3). A refusal would tell whoever has altered somebody's
+ * message, and sends it again, whether it could be opened.
+ */
+export async function readingFor(reading: Reading, eightBitMime: boolean): Promise<Reading> {
+  const { delivery, encryption } = reading
+  if (eightBitMime || delivery.kind !== 'entity' || !OPENED.has(encryption.result)) return reading
+  const { content, entity } = delivery.place
+  if (!content.shape.eightBit) return reading
+  const { kind } = await prepare(content, entity.headerSection)
+  if (kind !== 'unsafe') return reading
+  const notes = [...encryption.notes, 'eight-bit-not-offered']
+  return {
+    verdict: NOT_DELIVERED_OPEN,
+    encryption: { ...encryption, result: 'refused', notes },
+    examined: undefined,
+    delivery: { kind: 'as-it-came' },
+  }
+}
+
 async function* entityOctets(
   { place }: Extract<Delivery, { kind: 'entity' }>,
   outer: HeaderSection,
@@ -152,5 +174,13 @@ function isOfBody({ key }: HeaderField): boolean {
 }
 
 const CRLF = Buffer.from('\r\n')
+const OPENED: ReadonlySet<string> = new Set(['opened', 'unauthenticated'])
+const NOT_DELIVERED_OPEN: Verdict = {
+  result: 'none',
+  code: 'not-delivered-open',
+  reason: 'the next hop takes no 8-bit content, so the message stays encrypted',
+  signer: undefined,
+  notes: [],
+}
 /** RFC 7281 §3.2.4: where the signature stands in the entity that was verified, as IMAP counts. */
 const PART = { clear: '2', opaque: '1' } as const

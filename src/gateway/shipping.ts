@@ -23,7 +23,7 @@ import type { RefusalCause, Wish } from '../policy/treatment.ts'
 import type { Conversation } from '../smtp/conversation.ts'
 import { copyKeys } from './author-copy.ts'
 import type { Decision, Message } from './decision.ts'
-import { deliveredOctets, type Stamping, stamped } from './inbound-octets.ts'
+import { deliveredOctets, readingFor, type Stamping, stamped } from './inbound-octets.ts'
 import { routedSection, treatedSection } from './leaving-fields.ts'
 import { untreatedOctets } from './untreated.ts'
 
@@ -173,15 +173,16 @@ export async function* octetsOf(
   { extensions }: Pick<Conversation, 'extensions'>,
   onTop: OnTop,
 ): AsyncGenerator<Buffer, void, undefined> {
-  const [{ reading }] = group.decisions
+  const [{ reading: read }] = group.decisions
   const { eightBitMime } = extensions
-  if (reading === undefined) {
+  if (read === undefined) {
     yield onTop.received
     yield* treated(message, group, onTop.now, leaving =>
       untreatedOctets(message, leaving, eightBitMime),
     )
     return
   }
+  const reading = await readingFor(read, eightBitMime)
   const { head, section } = stamped(message, reading, onTop.stamping, onTop)
   yield head
   yield* treated({ ...message, section }, group, onTop.now, () =>

@@ -15,14 +15,20 @@ import { ADDRESSES, type InboundWorld, makeInboundWorld, text } from '../support
 let world: InboundWorld
 /** Takes off a signature that was good. */
 let bare: InboundWorld
+/** Its next hop takes no 8-bit content. */
+let narrow: InboundWorld
 
 beforeAll(async () => {
   world = await makeInboundWorld()
   bare = await makeInboundWorld({ wish: { strip: 'signature' } })
+  narrow = await makeInboundWorld()
+  narrow.house.on.inbound = ({ verb }) =>
+    verb === 'EHLO' ? '250-sink.test\r\n250 PIPELINING' : undefined
 })
 afterAll(async () => {
   await world.close()
   await bare.close()
+  await narrow.close()
 })
 
 describe('B22 a protected From that pretends', () => {
@@ -126,4 +132,30 @@ describe('B77 what is signed in 8 bits', () => {
     expect(left.some(octet => octet > 127)).toBe(offered)
     expect(left.toString()).toMatch(offered ? /\r\n\r\nUmläute\r\n$/ : /\r\n\r\nUml=C3=A4ute\r\n$/)
   })
+})
+
+test('B5 what cannot be said in 7 bits stays encrypted for a next hop that takes nothing else', async () => {
+  const entity = Buffer.from(
+    'Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nUmläute\r\n',
+  )
+  const opaque = { cipher: 'aes-256-gcm' } as const
+  const closed = await narrow.encrypted(await narrow.signed(entity, 'ann'), ['bob'], opaque)
+  const good = narrow.message(closed)
+  // The tag at the end is wrong: nobody can open it.
+  const at = good.lastIndexOf('\r\n', good.length - 3) - 8
+  const altered = Buffer.from(good)
+  altered[at] = altered[at] === 0x41 ? 0x42 : 0x41
+  const [one, other] = [await narrow.deliver(good), await narrow.deliver(altered)]
+  expect(one.reply).toEqual(other.reply)
+  expect([one.encryption, one.result, one.code]).toEqual(['refused', 'none', 'not-delivered-open'])
+  expect(one.notes).toContain('eight-bit-not-offered')
+  expect(one.body).toBe(closed.toString('latin1', closed.indexOf('\r\n\r\n') + 4))
+  expect(['failed', 'unreadable']).toContain(other.encryption)
+})
+
+test('B5 what can be said in 7 bits is', async () => {
+  const entity = Buffer.from('Content-Type: text/plain; charset=utf-8\r\n\r\nUmläute\r\n')
+  const closed = await narrow.encrypted(entity, ['bob'], { cipher: 'aes-256-gcm' })
+  const { encryption, body } = await narrow.deliver(narrow.message(closed))
+  expect([encryption, body]).toEqual(['opened', 'Uml=C3=A4ute\r\n'])
 })

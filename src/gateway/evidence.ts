@@ -13,8 +13,14 @@ import { pathBudget } from '../crypto/x509/path-budget.ts'
 import type { Mailbox } from '../mail/address.ts'
 import { type Authorship, authorOf } from '../mail/author.ts'
 import type { Entity } from '../mail/entity.ts'
-import { compare, protectedFields } from '../mail/header-protection.ts'
+import {
+  compare,
+  type Protection,
+  protectedFields,
+  wrappedFields,
+} from '../mail/header-protection.ts'
 import type { HeaderSection } from '../mail/header-section.ts'
+import { hasBlankLine, isPlainlyShown } from '../mail/plain-structure.ts'
 import type {
   AuthorEvidence,
   Evidence,
@@ -57,20 +63,24 @@ export async function examine(
   const budget = pathBudget()
   const evidenceOf = (one: Signature) => signatureEvidence(one, trust, budget)
   const outer = layers.layers.slice(0, Math.max(at, 0)).flatMap(it => signatureAt(it) ?? [])
-  const inside = layers.places[at + 1]?.entity.headerSection
+  const inside = at < 0 ? undefined : layers.places[at + 1]?.entity
+  const protection = inside && (protectedFields(inside.headerSection) ?? wrappedFields(inside))
   const evidence: Evidence = {
     signature: signature && (await evidenceOf(signature)),
     outer: await Promise.all(outer.map(evidenceOf)),
     aroundEncryption: layers.layers.slice(at + 1).some(({ kind }) => kind === 'encrypted'),
     partial: at < 0 && hasSignedPart(layers.places.at(-1)!.entity),
-    ambiguity: ambiguityOf(layers, authorship),
+    ambiguity: ambiguityOf(layers, authorship, at < 0 ? undefined : section),
+    unclearInside:
+      at >= 0 && layers.places.slice(at + 1).some(({ entity }) => !isPlainlyShown(entity)),
     author: authorEvidence(authorship),
-    contradiction: inside && at >= 0 ? contradictionOf(section, inside) : undefined,
+    contradiction: inside && contradictionOf(section, inside, protection),
     date: authorship.date,
     now,
   }
   const signed = signature?.kind === 'signed' ? signature : undefined
-  const notes = [...authorship.notes, ...(signed?.labels ?? [])]
+  const altered = protection ? alteredFields(section, protection) : []
+  const notes = [...authorship.notes, ...(signed?.labels ?? []), ...altered]
   return {
     evidence,
     signature,
@@ -78,7 +88,7 @@ export async function examine(
     author: authorship.author.kind === 'one' ? authorship.author.mailbox : undefined,
     identifiers: identifiersOf(evidence),
     notes,
-    inside,
+    inside: inside?.headerSection,
   }
 }
 
@@ -138,8 +148,8 @@ function signerEvidence(signer: SignerReading, standing: Standing | undefined): 
 function authorEvidence({ author, sender, notes }: Authorship): AuthorEvidence {
   if (author.kind === 'none') return { kind: 'unclear', code: author.reason, words: NO_AUTHOR }
   // What a client shows of such a field is not what stands there.
-  if (notes.includes('from-control-characters'))
-    return { kind: 'unclear', code: 'from-control-characters', words: NO_AUTHOR }
+  const unclear = UNCLEAR.find(note => notes.includes(note))
+  if (unclear) return { kind: 'unclear', code: unclear, words: NO_AUTHOR }
   return {
     kind: 'one',
     mailbox: author.mailbox.matchKey,
@@ -148,19 +158,50 @@ function authorEvidence({ author, sender, notes }: Authorship): AuthorEvidence {
   }
 }
 
-/** Whatever two readers could read in two ways (RFC 5322 §3.6, RFC 2045). */
-function ambiguityOf({ stopped, places }: Layers, { repeated }: Authorship): Finding | undefined {
+/**
+ * Whatever two readers could read in two ways (RFC 5322 §3.6, RFC 2045).
+ *
+ * @param signed The header section of a message that is signed: it leaves with the message, also where
+ *   another layer is around the signature.
+ */
+function ambiguityOf(
+  { stopped, places }: Layers,
+  { repeated }: Authorship,
+  signed: HeaderSection | undefined,
+): Finding | undefined {
   if (stopped) return { code: stopped, words: TOO_MANY_LAYERS }
   // Two From fields are told as what they are.
   if (repeated.some(name => name !== 'from')) return { code: 'field-twice', words: FIELD_TWICE }
-  return places[0]!.entity.mediaType.ambiguous ? { code: 'ambiguous', words: AMBIGUOUS } : undefined
+  const isUnclear =
+    places[0]!.entity.mediaType.ambiguous ||
+    signed?.fields.some(({ octets }) => hasBlankLine(octets))
+  return isUnclear ? { code: 'ambiguous', words: AMBIGUOUS } : undefined
 }
 
-/** RFC 9788 §4: fields under the signature count, and must not name another author. */
-function contradictionOf(outer: HeaderSection, inner: HeaderSection): Finding | undefined {
-  const protection = protectedFields(inner)
-  if (protection === undefined) return undefined
-  return compare(outer, protection).from === 'differs' ? FROM_DIFFERS : undefined
+/**
+ * RFC 9788 §4: fields under the signature count, and must not name another author. Nor may the fields of
+ * a whole message that is signed as such: some readers show those in the place of the outer ones.
+ */
+function contradictionOf(
+  outer: HeaderSection,
+  inside: Entity,
+  protection: Protection | undefined,
+): Finding | undefined {
+  if (protection) return compare(outer, protection).from === 'differs' ? FROM_DIFFERS : undefined
+  const [message] = inside.mediaType.type === 'message' ? inside.children : []
+  if (message === undefined) return undefined
+  const [shown, enclosed] = [authorOf(outer).author, authorOf(message.headerSection).author]
+  const isSame =
+    shown.kind === 'one' &&
+    enclosed.kind === 'one' &&
+    shown.mailbox.matchKey === enclosed.mailbox.matchKey
+  return isSame ? undefined : ENCLOSED_FROM_DIFFERS
+}
+
+/** What the author has signed of the header section, and stands otherwise outside. */
+function alteredFields(outer: HeaderSection, protection: Protection): readonly string[] {
+  const { differing } = compare(outer, protection)
+  return [...new Set(differing.flatMap(key => ALTERED.get(key) ?? []))]
 }
 
 /** A signature somewhere in the message says nothing of the rest of it. */
@@ -180,6 +221,14 @@ const SIGNED_TYPES: ReadonlySet<string> = new Set([
   'application/x-pkcs7-signature',
 ])
 
+/** What a reader is shown, or answers to. */
+const ALTERED: ReadonlyMap<string, string> = new Map([
+  ['to', 'addressee-mismatch'],
+  ['cc', 'addressee-mismatch'],
+  ['subject', 'subject-mismatch'],
+  ['from', 'author-name-mismatch'],
+  ['reply-to', 'reply-to-mismatch'],
+])
 const MALFORMED = 'the signature cannot be read, or not by all in one way'
 const CRYPTOGRAPHY = {
   bad: 'the signature does not fit the message',
@@ -190,6 +239,7 @@ const STANDING = {
   invalid: 'the certificate of the signer may not be used',
   unknown: 'whether the certificate of the signer is good cannot be told now',
 } as const
+const UNCLEAR = ['from-control-characters', 'from-undecodable'] as const
 const NO_AUTHOR = 'who has written the message cannot be told for certain'
 const TOO_MANY_LAYERS = 'the message is wrapped too many times'
 const FIELD_TWICE = 'a field stands twice that may stand only once'
@@ -197,4 +247,8 @@ const AMBIGUOUS = 'what kind of message it is can be read in more than one way'
 const FROM_DIFFERS: Finding = {
   code: 'protected-from-differs',
   words: 'the author under the signature is another than the one outside',
+}
+const ENCLOSED_FROM_DIFFERS: Finding = {
+  code: 'enclosed-from-differs',
+  words: 'what is signed is a whole message, and its author is another than the one outside',
 }

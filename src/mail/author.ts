@@ -55,6 +55,8 @@ export type AuthorFault =
 export type AuthorNote =
   /** Control, bidirectional or invisible characters in From or in its display name, decoded. */
   | 'from-control-characters'
+  /** An encoded word that is left over in the display name: another reader may decode it, and see a name. */
+  | 'from-undecodable'
   /** The display name holds another address than the one behind it. */
   | 'display-mismatch'
   /** The display name holds so much white space that what follows is out of sight. */
@@ -188,6 +190,7 @@ function lookAt(parts: FieldParts, mailbox: Mailbox, notes: Set<AuthorNote>): st
   const shown = [parts.phrase, ...parts.comments].map(decodeEncodedWords)
   for (const text of shown) {
     if (hidesCharacters(text)) notes.add('from-control-characters')
+    if (ENCODED_WORD.test(text)) notes.add('from-undecodable')
     if (PADDING.test(text)) notes.add('display-padding')
     if (holdsOtherAddress(text, mailbox)) notes.add('display-mismatch')
   }

@@ -87,6 +87,8 @@ export interface Evidence {
   readonly partial: boolean
   /** Two readers could read the message differently, or not to its end. */
   readonly ambiguity: Finding | undefined
+  /** Two readers could see different types or parts within what is signed. */
+  readonly unclearInside: boolean
   readonly author: AuthorEvidence
   /** Fields under the signature that contradict the ones outside (RFC 9788 §4). */
   readonly contradiction: Finding | undefined
@@ -175,6 +177,7 @@ function judgeSigner(evidence: Evidence, signer: SignerEvidence, at: number): Ve
   if (weak.length > 0) return verdict('policy', { ...WEAK, code: `weak-${weak[0]!}` }, at)
   if (signer.addressesFrom === 'dn') return verdict('policy', ADDRESS_IN_NAME, at)
   if (evidence.contradiction) return verdict('fail', evidence.contradiction, at)
+  if (evidence.unclearInside) return verdict('permerror', UNCLEAR_INSIDE, at)
   if (evidence.author.kind === 'one' && evidence.author.pretends)
     return verdict('policy', PRETENDS, at)
   if (evidence.aroundEncryption) return verdict('neutral', AROUND_ENCRYPTION, at)
@@ -261,6 +264,10 @@ const NO_CERTIFICATE: Finding = {
   words: 'the certificate of the signer is not in the message',
 }
 const WEAK: Finding = { code: 'weak', words: 'signed with an algorithm that does not protect' }
+const UNCLEAR_INSIDE: Finding = {
+  code: 'ambiguous-inside',
+  words: 'what is signed can be read in more than one way',
+}
 const ADDRESS_IN_NAME: Finding = {
   code: 'address-in-name-only',
   words: 'the certificate bears the address in its subject name only',

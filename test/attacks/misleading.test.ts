@@ -31,6 +31,27 @@ afterAll(async () => {
   await narrow.close()
 })
 
+describe('B21 a whole message that is signed', () => {
+  const enclosed = (from: string): Buffer =>
+    Buffer.from(
+      `Content-Type: message/rfc822\r\n\r\nFrom: ${from}\r\nSubject: pay\r\n\r\nat once\r\n`,
+    )
+
+  test('B21 of another author than the one outside does not pass', async () => {
+    const entity = await world.signed(enclosed('Boss <ceo@example.test>'), 'mallory')
+    const message = world.message(entity, { From: ADDRESSES.mallory })
+    expect(await world.deliver(message)).toMatchObject({
+      result: 'fail',
+      code: 'enclosed-from-differs',
+    })
+  })
+
+  test('of the same author passes', async () => {
+    const entity = await world.signed(enclosed('Ann <ann@partner.test>'), 'ann')
+    expect(await world.deliver(world.message(entity))).toMatchObject({ result: 'pass' })
+  })
+})
+
 describe('B22 a protected From that pretends', () => {
   const misleading = (mode: 'clear' | 'cipher'): Buffer =>
     Buffer.from(

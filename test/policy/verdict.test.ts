@@ -26,6 +26,7 @@ function evidence(
     aroundEncryption: false,
     partial: false,
     ambiguity: undefined,
+    unclearInside: false,
     author: { kind: 'one', mailbox: 'ann@partner.test', sender: undefined, pretends: false },
     contradiction: undefined,
     date: NOW,
@@ -149,6 +150,7 @@ describe('the verdict', () => {
       'fail',
       'signing-time-outside-validity',
     ],
+    ['B33 two contents in one', evidence({ unclearInside: true }), 'permerror', 'ambiguous-inside'],
     ['B14 contradicting fields', evidence({ contradiction: finding }), 'fail', 'a-code'],
     [
       'signature around cipher text',

@@ -8,6 +8,12 @@
  */
 import type { Entity, Region } from '../../mail/entity.ts'
 import type { Content } from '../../mail/mail-object.ts'
+import {
+  isBoundaryRepeated,
+  isDelimitedAround,
+  isPlainSection,
+  isPlainType,
+} from '../../mail/plain-structure.ts'
 
 /** Why a signature is not read; a stable code, and words. */
 export interface LayerFault {
@@ -17,12 +23,22 @@ export interface LayerFault {
 
 /**
  * Why the structure of a multipart/signed is not to be relied upon (RFC 1847 §2.1): it must have two
- * parts, an end, and a protocol that names the type of the second.
+ * parts, an end, and a protocol that names the type of the second. What stands around the parts must be
+ * text to everybody: nobody has signed it.
  */
-export function faultOfClear(entity: Entity): LayerFault | undefined {
+export async function faultOfClear(
+  content: Content,
+  entity: Entity,
+): Promise<LayerFault | undefined> {
+  const fault = faultOfFrame(entity)
+  if (fault) return fault
+  return (await isDelimitedAround(content, entity.multipart!)) ? AMBIGUOUS : undefined
+}
+
+function faultOfFrame(entity: Entity): LayerFault | undefined {
   const { multipart, children } = entity
   const [, signature, ...more] = children
-  if (isReadInTwoWays(entity)) return AMBIGUOUS
+  if (isReadInTwoWays(entity) || isBoundaryRepeated(entity)) return AMBIGUOUS
   if (!multipart?.closed) return fault('not-closed', 'the closing delimiter is missing')
   if (!signature || more.length > 0) return fault('not-two-parts', 'there are not two parts')
   const protocol = protocolOf(entity)
@@ -102,9 +118,8 @@ function faultOfLeaf(leaf: Entity): LayerFault | undefined {
     : fault('transfer-encoding', 'the transfer encoding is not one for a signature')
 }
 
-/** Without a blank line some see the body begin where it stops looking like fields, and others none. */
-function isReadInTwoWays({ ambiguous, mediaType, headerSection }: Entity): boolean {
-  return ambiguous || mediaType.ambiguous || headerSection.bodyOffset === headerSection.sizeOctets
+function isReadInTwoWays(entity: Entity): boolean {
+  return entity.ambiguous || !isPlainType(entity) || !isPlainSection(entity.headerSection)
 }
 
 function isNamedOtherwise({ mediaType }: Entity, ending: string): boolean {

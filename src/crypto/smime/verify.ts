@@ -85,7 +85,7 @@ export async function readSignature(
 
 /** The signature stands behind the content, and is read first: it says which digests are needed. */
 async function readClear(content: Content, entity: Entity): Promise<Signature> {
-  const fault = faultOfClear(entity)
+  const fault = await faultOfClear(content, entity)
   if (fault) return { kind: 'malformed', ...fault }
   const [part, signature] = entity.children as [Entity, Entity]
   const stream = new SignedDataStream()

@@ -138,9 +138,11 @@ describe('B14 fields inside', () => {
     expect(await verdict(await world.signed(wrapped('boss@example.test'), 'ann'))).toBe(
       'fail protected-from-differs',
     )
-    // To send on what somebody else has written is no lie.
+    // To send on what somebody else has written is no lie; but some readers show it as what was sent.
     const forwarded = wrapped('boss@example.test').toString().replace('; forwarded=no', '')
-    expect(await verdict(await world.signed(Buffer.from(forwarded), 'ann'))).toBe('pass good')
+    expect(await verdict(await world.signed(Buffer.from(forwarded), 'ann'))).toBe(
+      'fail enclosed-from-differs',
+    )
   })
 })
 

@@ -135,12 +135,15 @@ function withTags(
   const told = verdict.result === 'pass' ? tags.pass : isBad(verdict) ? tags.fail : tags.none
   const which = [opened ? tags.decrypted : '', told].filter(tag => tag !== '')
   const all = Object.values(tags).filter((tag: string) => tag !== '')
-  const retagged = kept.map(field => {
-    if (field.key !== 'subject') return field
+  // RFC 5322 §3.6: one subject. Of others some readers would show the last, and each costs time.
+  const first = kept.find(({ key }) => key === 'subject')
+  const retagged = kept.flatMap(field => {
+    if (field.key !== 'subject') return [field]
+    if (field !== first) return []
     const octets = taggedSubject(field.body, all, which)
-    return octets ? parseHeaderSection(octets).fields[0]! : field
+    return octets ? parseHeaderSection(octets).fields[0]! : [field]
   })
-  if (which.length === 0 || kept.some(({ key }) => key === 'subject')) return retagged
+  if (which.length === 0 || first) return retagged
   return [...retagged, ...parseHeaderSection(taggedSubject('', all, which)!).fields]
 }
 

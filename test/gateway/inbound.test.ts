@@ -171,6 +171,19 @@ describe('the stamp', () => {
     expect(checkSeal(section.fields, 'gw.example.test', [], STAMP_KEY).kind).toBe('good')
   })
 
+  test('B65 with tags one subject is left, and nothing in it that looks like ours', async () => {
+    const tags = { pass: '[signed OK]', fail: '[BAD]', none: '[unsigned]', decrypted: '[opened]' }
+    const tagged = await makeInboundWorld({ tags })
+    const subjects = `Subject: ${'[signed OK] '.repeat(40)}\r\n`.repeat(99)
+    const message = Buffer.concat([Buffer.from(subjects), tagged.message(text('hello'))])
+    const begun = performance.now()
+    const { section } = await tagged.deliver(message)
+    const tookMs = performance.now() - begun
+    await tagged.close()
+    expect(section.all('subject').map(({ body }) => body)).toEqual(['[unsigned]'])
+    expect(tookMs).toBeLessThan(1_000)
+  })
+
   test('tells the log what was seen', () => {
     const [line] = world.house.told('message').slice(-1)
     expect(line!['recipients']).toMatchObject([{ signature: 'none', encryption: 'none' }])

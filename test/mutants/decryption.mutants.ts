@@ -1,17 +1,225 @@
-/** What is planted to try the tests of decryption. @module */
-import type { Mutant, Reasons } from './mutant.ts'
+/** What is planted to try the tests of decryption: rows B1 to B13. @module */
+import type { Mutant } from './mutant.ts'
 
-const GATEWAY = ['test/gateway/inbound.test.ts'] as const
+const ATTACKS = ['test/attacks/decryption.test.ts'] as const
+const DECRYPT = 'src/crypto/smime/decrypt.ts'
+const LAYERS = 'src/crypto/smime/layers.ts'
+const READ_ENVELOPED = 'src/crypto/cms/read-enveloped-data.ts'
+const READ_RECIPIENT = 'src/crypto/cms/read-recipient-info.ts'
+const INBOUND = 'src/gateway/inbound.ts'
 
 export const MUTANTS: readonly Mutant[] = [
   {
     row: 'B1',
-    defect: 'the keys of everybody are tried',
-    file: 'src/crypto/smime/decrypt.ts',
+    defect: 'every key of the house opens for everybody',
+    file: 'src/certstore/keyring.ts',
+    find: 'const keys = [...own, ...domain]',
+    replace: 'const keys = [...byName.values()].flat()',
+    tests: ATTACKS,
+  },
+  {
+    row: 'B1',
+    defect: 'a RecipientInfo is for whoever has a key of its kind',
+    file: DECRYPT,
     find: 'names(info.recipient, one.certificate) && suits(info, one)',
     replace: 'suits(info, one)',
-    tests: GATEWAY,
+    tests: ATTACKS,
+  },
+  {
+    row: 'B1',
+    defect: 'recipients share what was read for the first of them',
+    file: INBOUND,
+    find: 'keys && [keys.name, unauthenticated]',
+    replace: 'keys && [unauthenticated]',
+    tests: ATTACKS,
+  },
+  {
+    row: 'B1',
+    defect: 'the key of a domain is said to be his own',
+    file: 'src/certstore/keyring.ts',
+    find: "? 'own' : 'domain',",
+    replace: "? 'own' : 'own',",
+    tests: ATTACKS,
+  },
+  {
+    row: 'B1',
+    defect: 'the key of a domain opens although that is not wished',
+    file: 'src/certstore/keyring.ts',
+    find: '(domainKeys ? byName',
+    replace: '(true ? byName',
+    tests: ATTACKS,
+  },
+  {
+    row: 'B2',
+    defect: 'the last part of a multipart is looked at as if it were the message',
+    file: LAYERS,
+    find: 'const kind = await kindOf(place)',
+    replace:
+      'while (place.entity.children.length > 0 && place.entity.mediaType.essence !== "multipart/signed") (place as { entity: Entity }).entity = place.entity.children.find(it => it.mediaType.type === "application") ?? place.entity.children.at(-1)!\n  const kind = await kindOf(place)',
+    tests: ATTACKS,
+  },
+  {
+    row: 'B3',
+    defect: 'what nothing vouches for is not looked at',
+    file: INBOUND,
+    find: 'if (!isWhole && !bySignature) return undefined',
+    replace: 'if (!bySignature) return undefined',
+    tests: ATTACKS,
+  },
+  {
+    row: 'B3',
+    defect: 'what stands around a signature is not looked at',
+    file: INBOUND,
+    find: 'if (!isWhole && !bySignature) return undefined',
+    replace: 'if (!isWhole) return undefined',
+    tests: ['test/attacks/decryption.test.ts', 'test/mail/exactness.test.ts'],
+  },
+  {
+    row: 'B3',
+    defect: 'CBC counts as authenticated',
+    file: DECRYPT,
+    find: "authenticated: cipher.mode !== 'cbc'",
+    replace: 'authenticated: true',
+    tests: ATTACKS,
+  },
+  {
+    row: 'B4',
+    defect: 'the part to be quoted is looked at as if it were the message',
+    file: LAYERS,
+    find: 'const kind = await kindOf(place)',
+    replace:
+      'if (place.entity.mediaType.essence === "multipart/mixed") (place as { entity: Entity }).entity = place.entity.children.at(-1)!\n  const kind = await kindOf(place)',
+    tests: ATTACKS,
+  },
+  {
+    row: 'B5',
+    defect: 'a message that could not be opened is refused',
+    file: 'src/policy/inbound.ts',
+    find: "if (verify === 'never' || result === 'pass') return DELIVER",
+    replace:
+      "if (cameEncrypted && result === 'none') return { kind: 'reject', cause: 'bad-signature', reason }\n  if (verify === 'never' || result === 'pass') return DELIVER",
+    tests: ATTACKS,
+  },
+  {
+    row: 'B5',
+    defect: 'a key that could not be unwrapped is told from one that does not fit',
+    file: DECRYPT,
+    find: "if (!content) return { kind: 'failed' }",
+    replace:
+      "if (!content) return info.encryptedKey.length === 256 ? { kind: 'failed' } : { kind: 'no-key' }",
+    tests: ATTACKS,
+  },
+  {
+    row: 'B6',
+    defect: 'the last RecipientInfo of a key is taken',
+    file: DECRYPT,
+    find: 'for (const info of infos) {',
+    replace: 'for (const info of infos.toReversed()) {',
+    tests: ATTACKS,
+  },
+  {
+    row: 'B7',
+    defect: 'any cipher stands in any structure',
+    file: READ_ENVELOPED,
+    find: "if ((cipher.mode !== 'cbc') !== (authentication !== undefined)) {",
+    replace: "if (cipher.mode === 'chacha20-poly1305' && authentication === undefined) {",
+    tests: ATTACKS,
+  },
+  {
+    row: 'B7',
+    defect: 'the derived key is the key',
+    file: 'src/crypto/content-encryption.ts',
+    find: 'const key = derivedFor ? derivedKey(contentKey, derivedFor) : contentKey',
+    replace:
+      'const key = derivedFor?.length === 0 ? derivedKey(contentKey, derivedFor) : contentKey',
+    tests: ATTACKS,
+  },
+  {
+    row: 'B8',
+    defect: 'tags of any length',
+    file: READ_ENVELOPED,
+    find: 'if (tagOctets < MINIMUM_TAG_OCTETS || tagOctets > 16 || mac.length !== tagOctets)',
+    replace: 'if (mac.length !== tagOctets)',
+    tests: ATTACKS,
+  },
+  {
+    row: 'B8',
+    defect: 'the tag is as long as the sender made it, whatever is declared',
+    file: READ_ENVELOPED,
+    find: '|| mac.length !== tagOctets)',
+    replace: ')',
+    tests: ATTACKS,
+  },
+  {
+    row: 'B8',
+    defect: 'nonces of any length',
+    file: READ_ENVELOPED,
+    find: 'if (iv.length !== cipher.ivOctets)',
+    replace: 'if (iv.length === 0)',
+    tests: ATTACKS,
+  },
+  {
+    row: 'B9',
+    defect: 'the end is not waited for',
+    file: DECRYPT,
+    find: 'if (!last) return undefined',
+    replace: '',
+    and: [
+      {
+        file: DECRYPT,
+        find: 'const waiting = last.length > 0 ? writer.write(last) : undefined',
+        replace: 'const waiting = last && last.length > 0 ? writer.write(last) : undefined',
+      },
+    ],
+    tests: ATTACKS,
+  },
+  {
+    row: 'B10',
+    defect: 'what a tag vouches for is good',
+    file: 'src/policy/verdict.ts',
+    find: "return ambiguity ? verdict('none', ambiguity) : verdict('none', NOT_SIGNED)",
+    replace: "return ambiguity ? verdict('none', ambiguity) : verdict('pass', PASS)",
+    tests: ATTACKS,
+  },
+  {
+    row: 'B11',
+    defect: 'a recipient who is no certificate spoils it for the others',
+    file: READ_RECIPIENT,
+    find: '      set.element()\n      return undefined',
+    replace: "      throw syntaxError(set.offset, 'a recipient of another kind')",
+    tests: ATTACKS,
+  },
+  {
+    row: 'B11',
+    defect: 'recipients without end',
+    file: READ_RECIPIENT,
+    find: 'if (infos.length + refused.length + otherKinds > MAXIMUM_RECIPIENTS)',
+    replace: 'if (infos.length + refused.length + otherKinds > 1e6)',
+    tests: ATTACKS,
+  },
+  {
+    row: 'B12',
+    defect: 'a key that could not be agreed on is all zero',
+    file: 'src/crypto/unwrap.ts',
+    find: '  const key = randomBytes(sizeOctets)\n',
+    replace: '  const key = Buffer.alloc(sizeOctets)\n',
+    tests: ['test/crypto/key.test.ts'],
+    name: /B5|B12/,
+  },
+  {
+    row: 'B13',
+    defect: 'triple DES is read by everybody',
+    file: DECRYPT,
+    find: 'if (cipher.weak && !tripleDes)',
+    replace: 'if (cipher.weak && tripleDes)',
+    tests: ATTACKS,
+  },
+  {
+    row: 'B13',
+    defect: 'a weak cipher is not told',
+    file: 'src/gateway/encryption-reading.ts',
+    find: "notes: opening.weak ? ['weak-cipher'] : [],",
+    replace: 'notes: [],',
+    tests: ATTACKS,
   },
 ]
-
-export const REASONS: Reasons = {}

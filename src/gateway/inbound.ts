@@ -26,6 +26,7 @@ import { contentTypesOf } from '../mail/media-type.ts'
 import type { InboundWish } from '../policy/treatment.ts'
 import { judge, type Verdict } from '../policy/verdict.ts'
 import { type Encryption, encryptionOf } from './encryption-reading.ts'
+import { EvenTime } from './even-time.ts'
 import { type Examined, examine } from './evidence.ts'
 
 /** What reading inbound mail needs of the house. */
@@ -113,7 +114,14 @@ export class InboundReader {
   ): Promise<Reading> {
     if (unopened === undefined) return UNREADABLE_STRUCTURE
     if (keys === undefined) return this.#reading(unopened, undefined, wish)
-    const layers = await this.#layersWith(keys)
+    const time = new EvenTime()
+    const reading = await this.#readWith(keys, wish, time)
+    await time.over()
+    return reading
+  }
+
+  async #readWith(keys: RecipientKeys, wish: InboundWish, time: EvenTime): Promise<Reading> {
+    const layers = await this.#layersWith(keys, time)
     const last = layers?.layers.at(-1)
     const opening = last?.kind === 'encrypted' ? last.opening : undefined
     if (opening?.kind !== 'as-before') return this.#remember(layers, keys, wish)
@@ -217,7 +225,7 @@ export class InboundReader {
   }
 
   /** @returns `undefined` where the message has more parts than anybody has to look at. */
-  async #layersWith(keys: RecipientKeys | undefined): Promise<Layers | undefined> {
+  async #layersWith(keys: RecipientKeys | undefined, time?: EvenTime): Promise<Layers | undefined> {
     const { hold, tripleDes, inflatedOctets } = this.#parts
     const options = {
       keys: keys?.keys ?? [],
@@ -225,6 +233,7 @@ export class InboundReader {
       hold,
       tripleDes,
       inflatedOctets,
+      deciphered: time?.measured,
       before: {
         keyTags: new Set(this.#opened.map(({ keyTag }) => keyTag)),
         enough: this.#keysTried >= MAXIMUM_CONTENT_KEYS,

@@ -83,6 +83,8 @@ export interface OpeningOptions {
   readonly before?: OpenedBefore | undefined
   /** What `structureOf` has found in the same octets; default: they are read for it. */
   readonly structure?: Promise<EnvelopeStructure> | undefined
+  /** Told when all cipher text has been deciphered, and nobody knows yet whether that was right. */
+  readonly deciphered?: (() => void) | undefined
 }
 
 /** With which content keys a message has been opened before. It has one, whoever its recipients are. */
@@ -107,7 +109,7 @@ export interface OpenedBefore {
 export async function openEnveloped(
   read: () => AsyncIterable<Buffer>,
   keys: readonly KeyUnwrapper[],
-  { hold, tripleDes = false, before, structure }: OpeningOptions,
+  { hold, tripleDes = false, before, deciphered, structure }: OpeningOptions,
 ): Promise<Opening> {
   const reading = await (structure ?? structureOf(read()))
   if (reading.kind === 'unreadable') return reading
@@ -123,7 +125,7 @@ export async function openEnveloped(
   const keyTag = createHmac('sha256', TAG_KEY).update(contentKey).digest('base64')
   if (before?.keyTags.has(keyTag)) return { kind: 'as-before', keyTag, certificate }
   if (before?.enough) return { kind: 'failed' }
-  const content = await decrypted(read(), decryption, contentKey, hold())
+  const content = await decrypted(read(), decryption, { contentKey, writer: hold(), deciphered })
   if (!content) return { kind: 'failed' }
   return {
     kind: 'opened',
@@ -214,12 +216,16 @@ function suits(info: RecipientInfo, { certificate }: KeyUnwrapper): boolean {
   }
 }
 
+interface Deciphering extends Pick<OpeningOptions, 'deciphered'> {
+  readonly contentKey: Buffer
+  readonly writer: ContentWriter
+}
+
 /** The second reading. Undefined where padding or tag are wrong; nothing is held then. */
 async function decrypted(
   octets: AsyncIterable<Buffer>,
   decryption: Decryption,
-  contentKey: Buffer,
-  writer: ContentWriter,
+  { contentKey, writer, deciphered }: Deciphering,
 ): Promise<Content | undefined> {
   try {
     const cipher = beginDecryption(decryption, contentKey)
@@ -237,6 +243,7 @@ async function decrypted(
       if (waiting) await waiting
     }
     reader.end()
+    deciphered?.()
     const last = finalOf(cipher)
     if (!last) return undefined
     const waiting = last.length > 0 ? writer.write(last) : undefined

@@ -71,6 +71,8 @@ export interface LayerOptions {
   readonly before?: OpenedBefore | undefined
   /** What is known of the cipher texts of the same message, which everybody sees alike; is added to. */
   readonly structures?: WeakMap<Entity, Promise<EnvelopeStructure>> | undefined
+  /** Told when all cipher text of a layer has been deciphered, and nobody knows yet whether that was right. */
+  readonly deciphered?: (() => void) | undefined
 }
 
 /**
@@ -184,13 +186,13 @@ async function signed({ content, entity }: Place, { hold }: LayerOptions): Promi
 }
 
 async function encrypted({ content, entity }: Place, options: LayerOptions): Promise<Step> {
-  const { keys, decrypt, hold, tripleDes, before } = options
+  const { keys, decrypt, hold } = options
   if (!decrypt) return { layer: { kind: 'encrypted', opening: { kind: 'left' } } }
   if (entity.ambiguous) return unfit('structure')
   const read = () => bodyOf(content, entity)
   const structure = options.structures?.get(entity) ?? structureOf(read())
   options.structures?.set(entity, structure)
-  const opening = await openEnveloped(read, keys, { hold, tripleDes, before, structure })
+  const opening = await openEnveloped(read, keys, { ...options, structure })
   if (opening.kind !== 'opened') return { layer: { kind: 'encrypted', opening } }
   if (opening.contentType !== OID.DATA) {
     opening.content.dispose()

@@ -139,23 +139,17 @@ async function gpgsmWays(house: Keys): Promise<{ ways: Way[]; close(): void }> {
   const secret = ['--pinentry-mode', 'loopback', '--passphrase', '']
   const p12 = join(house.folder, 'ann.p12')
   const pem = join(house.folder, 'rsa.pem')
-  await run('openssl', [
-    'pkcs12',
-    '-export',
-    '-legacy',
-    '-in',
-    pem,
-    '-out',
-    p12,
-    '-passout',
-    'pass:',
-  ])
   const print = ['x509', '-in', house.rootFile, '-noout', '-fingerprint', '-sha1']
   const said = (await run('openssl', print)).toString()
   await writeFile(join(home, 'trustlist.txt'), `${said.split('=')[1]!.trim()} S relax\n`)
   for (const certificate of [house.rootFile, house.issuingFile])
     await run('gpgsm', [...base, '--import', certificate], undefined, env)
-  await run('gpgsm', [...base, ...secret, '--import', p12], undefined, env)
+  const exported = ['pkcs12', '-export', '-legacy', '-in', pem, '-out', p12, '-passout', 'pass:']
+  // GnuPG 2.2 misreads one such file in ten; the next has another salt.
+  await again(async () => {
+    await run('openssl', exported)
+    await run('gpgsm', [...base, ...secret, '--import', p12], undefined, env)
+  })
 
   const file = join(home, 'entity')
   const signed = async (how: string, entity: Buffer): Promise<Buffer> => {
@@ -177,6 +171,16 @@ async function gpgsmWays(house: Keys): Promise<{ ways: Way[]; close(): void }> {
   }
   const close = () => execFileSync('gpgconf', ['--kill', 'all'], { env, stdio: 'ignore' })
   return { ways: [clear, opaque], close }
+}
+
+/** Tries five times what fails by chance. */
+async function again(action: () => Promise<void>, left = 4): Promise<void> {
+  try {
+    await action()
+  } catch (error) {
+    if (left === 0) throw error
+    await again(action, left - 1)
+  }
 }
 
 /** A multipart/signed as mail programs write it, around a signature that is at hand. */

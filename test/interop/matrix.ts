@@ -1,14 +1,16 @@
 /**
- * Makes docs/interop.md: every content cipher by every key management, opened by four other programs.
+ * Makes docs/interop.md: every content cipher by every key management, opened by four other programs;
+ * and what those sign and encrypt, read by the gateway.
  *
  *     node test/interop/matrix.ts
  *
  * What stands in a cell is what was observed just now. A peer that is not installed is left out, and
- * the page says so.
+ * the page says so. Where the scripts are absent that ask the others to sign and encrypt, that half of
+ * the page stays as it is.
  *
  * @module
  */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { signatureAlgorithmFor, signOctets } from '../../src/crypto/algorithms.ts'
@@ -35,6 +37,8 @@ import {
   type RecipientKind,
   type Recipients,
 } from '../support/recipients.ts'
+import { noInterop } from './foreign.ts'
+import { INBOUND_TITLE, inboundSection } from './inbound-table.ts'
 
 /** A row of the tables: whose key, and by which way the content key gets there. */
 interface Way {
@@ -143,7 +147,17 @@ async function page(run: Run): Promise<string> {
   const sections = [HEAD, profiles(run.people)]
   for (const peer of openingPeers) sections.push(await peerSection(peer, run))
   sections.push('## What the peers have said\n', ...run.remarks.map(remarkLine))
-  return `${sections.join('\n')}\n`
+  return `${sections.join('\n')}\n\n${await inbound(run)}`
+}
+
+/** The other half of the page: made anew where that can be, else as it stands. */
+async function inbound({ folder: where }: Run): Promise<string> {
+  const section = await inboundSection(where)
+  if (section !== undefined) return `${section}\n`
+  console.log(`not made anew, what others sign and encrypt: ${noInterop}`)
+  const old = await readFile(PAGE, 'utf8')
+  const start = old.indexOf(INBOUND_TITLE)
+  return start < 0 ? '' : old.slice(start)
 }
 
 /** What recipients get of whom nothing is known. */

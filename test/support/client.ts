@@ -37,7 +37,7 @@ export class TestClient {
 
   /** Connects, hears the greeting and says EHLO. */
   static async open(port: number, timeoutMs = 20_000): Promise<TestClient> {
-    const socket = connect(port, '127.0.0.1')
+    const socket = connect({ port, host: '127.0.0.1', noDelay: true })
     socket.on('error', () => undefined)
     socket.setTimeout(timeoutMs, () => socket.destroy(new Error('time-out')))
     await once(socket, 'connect')

@@ -4,7 +4,7 @@
  * @module
  */
 import { createHash, createPrivateKey, timingSafeEqual } from 'node:crypto'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { BlockList, isIPv6 } from 'node:net'
 import { join } from 'node:path'
 import { createDirectory, type Directory } from '../certstore/directory.ts'
@@ -43,7 +43,7 @@ export interface Assembly {
 export async function assemble(config: Config, log: Log): Promise<Assembly> {
   mkdirSync(config.state, { recursive: true, mode: 0o700 })
   const { identities, faults } = await loadIdentities(config.identities, new Date())
-  const others = await directoryOf(config, log)
+  const others = await directoryOf(config, { log, keepsHarvest: true })
   for (const fault of others.faults) log.warn('trust-fault', { fault: visible(fault) })
   const { directory, harvested } = others
   const hold = holdFor(config)
@@ -101,13 +101,26 @@ export interface Others {
   readonly faults: readonly string[]
 }
 
+/** Who asks about other people's certificates. */
+export interface Asking {
+  readonly log?: Log | undefined
+  /** How revocation services are reached; default: in the public Internet alone. */
+  readonly fetch?: Fetch | undefined
+  /** Makes the store of the harvest where there is none; who only asks leaves no file behind. */
+  readonly keepsHarvest?: boolean
+}
+
 /** Where certificates of others come from, and whom to believe about them. */
-export async function directoryOf(config: Config, log?: Log, fetch?: Fetch): Promise<Others> {
+export async function directoryOf(
+  config: Config,
+  { log, fetch, keepsHarvest = false }: Asking = {},
+): Promise<Others> {
+  const file = certificateStoreFile(config)
   const { trust, faults } = await readTrust(config.trust.anchors, config.trust.revocation, fetch)
   const { devices, cache } = config.directory
   const pins = await pinsOf(config)
   const { inOrder, harvested } = resolversFor(config.certificates, {
-    store: () => openSqliteStore(certificateStoreFile(config)),
+    store: () => openSqliteStore(keepsHarvest || existsSync(file) ? file : ':memory:'),
     ownDomains: new Set(config.domains),
     cache,
     ...(log && { log }),
@@ -138,7 +151,7 @@ export function certificateStoreFile({ state }: Pick<Config, 'state'>): string {
 }
 
 /** Where contents are held, those that come in and those that are taken out of a layer. */
-function holdFor({ limits }: Config): () => ContentWriter {
+export function holdFor({ limits }: Config): () => ContentWriter {
   const store = contentStore({
     memoryPerMessageOctets: limits.memoryPerMessage,
     memoryOctets: limits.memory,

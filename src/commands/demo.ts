@@ -15,10 +15,12 @@ import { parseArgs } from 'node:util'
 import { createTransport } from 'nodemailer'
 import { loadConfig } from '../config/load.ts'
 import { certificatePem, identityPem, issue } from '../crypto/x509/issue.ts'
-import { type Log, type LogFields, silentLog } from '../log.ts'
+import { type Log, type LogFields, silentLog, visible } from '../log.ts'
+import { parseHeaderSection } from '../mail/header-section.ts'
 import { listen } from '../smtp/listener.ts'
 import { assemble } from './assembly.ts'
 import { type Arrival, startMailbox } from './demo-mailbox.ts'
+import { fromPartner, type People } from './demo-partner.ts'
 import { type Verdict, verdictOn } from './demo-verdict.ts'
 
 /** Runs until Ctrl-C, or once with `--once`; 0, or 1 where a message did not come out as promised. */
@@ -43,7 +45,7 @@ export async function demo(argv: readonly string[]): Promise<number> {
 
 async function run(folder: string, port: number, single: boolean): Promise<number> {
   say('Postern demo', '')
-  await makeIdentities(folder)
+  const people = await makeIdentities(folder)
   const arrivals: Arrival[] = []
   const happenings: LogFields[] = []
   const log = listeningLog(happenings)
@@ -60,7 +62,7 @@ async function run(folder: string, port: number, single: boolean): Promise<numbe
     ends.push(() => listener.drain(2_000))
     const address = listener.addresses[0]!
     say('gateway', `listens on ${address.address}:${address.port}, the next hop is embedded`)
-    const failures = await tellScenes(address.port, arrivals, happenings, folder)
+    const failures = await tellScenes(address.port, arrivals, happenings, { folder, people })
     if (single) return failures > 0 ? 1 : 0
     await stayUp(address.port, arrivals, happenings, folder)
     return failures > 0 ? 1 : 0
@@ -76,6 +78,10 @@ interface Scene {
   readonly to: readonly string[]
   readonly subject: string
   readonly text: string
+  /** Signed and encrypted by its sender. */
+  readonly isProtected?: boolean
+  /** What our Authentication-Results has to say. */
+  readonly stamp?: string
   /** Recipient to what has to arrive. */
   readonly expected: Readonly<Record<string, Verdict['state']>>
 }
@@ -84,13 +90,13 @@ async function tellScenes(
   port: number,
   arrivals: Arrival[],
   happenings: LogFields[],
-  folder: string,
+  { folder, people }: { readonly folder: string; readonly people: People },
 ): Promise<number> {
   let failures = 0
   for (const scene of SCENES) {
     say('', '')
     say(scene.title, `${scene.from} to ${scene.to.join(' and ')}`)
-    await send(port, scene)
+    await send(port, scene, people)
     tellDecisions(happenings.splice(0))
     for (const arrival of arrivals.splice(0))
       failures += (await tellArrival(arrival, scene, folder)) ? 0 : 1
@@ -105,14 +111,29 @@ async function tellScenes(
   return failures
 }
 
-async function send(port: number, { from, to, subject, text }: Scene): Promise<void> {
+async function send(port: number, scene: Scene, people: People): Promise<void> {
+  const { from, to, subject, text, isProtected } = scene
   const transport = createTransport({
     host: '127.0.0.1',
     port,
     ignoreTLS: true,
     name: 'mail.example.test',
   })
-  await transport.sendMail({ from, to: [...to], subject, text })
+  if (isProtected) {
+    const message = [
+      `From: Carol <${from}>`,
+      `To: ${to.join(', ')}`,
+      `Subject: ${subject}`,
+      `Date: ${new Date().toUTCString().replace('GMT', '+0000')}`,
+      `Message-ID: <${Date.now()}@partner.test>`,
+      'MIME-Version: 1.0',
+      'Content-Type: text/plain; charset=us-ascii',
+      '',
+      text.replaceAll('\n', '\r\n'),
+    ].join('\r\n')
+    const raw = await fromPartner(message, people)
+    await transport.sendMail({ envelope: { from, to: [...to] }, raw })
+  } else await transport.sendMail({ from, to: [...to], subject, text })
   transport.close()
 }
 
@@ -129,8 +150,15 @@ function decision({
   source,
   notEncrypted,
   reason,
+  signature,
+  signatureCode,
+  encryption,
 }: Record<string, string>): string {
-  const words = [`rule ${rule}: ${treatment}`]
+  const words = [`rule ${rule}: ${signature ? 'open where possible, verify, stamp' : treatment}`]
+  if (signature)
+    return [...words, `encryption ${encryption}`, `signature ${signature} (${signatureCode})`].join(
+      ', ',
+    )
   if (identity) words.push(`signed by ${identity}`)
   if (source) words.push(`certificate from ${basename(source)}`)
   if (notEncrypted) words.push(`not encrypted: ${notEncrypted}`)
@@ -150,7 +178,10 @@ async function tellArrival(
   const wanted = arrival.recipients.map(recipient => scene?.expected[recipient])
   const asWanted = wanted.every(it => it === undefined || it === verdict.state)
   say(`  arrived for ${arrival.recipients.join(', ')}`, `${verdict.state}: ${verdict.words}`)
-  return asWanted
+  const stamp = parseHeaderSection(arrival.octets).first('authentication-results')?.body
+  if (stamp) say('  stamped', visible(stamp.replaceAll(/\s+/g, ' ')))
+  const isStamped = scene?.stamp === undefined || stamp?.includes(scene.stamp) === true
+  return asWanted && isStamped
 }
 
 async function stayUp(
@@ -174,7 +205,7 @@ async function stayUp(
   clearInterval(timer)
 }
 
-async function makeIdentities(folder: string): Promise<void> {
+async function makeIdentities(folder: string): Promise<People> {
   for (const name of ['identities', 'certificates', 'trust'])
     await mkdir(join(folder, name), { mode: 0o700 })
   const life = {
@@ -208,6 +239,7 @@ async function makeIdentities(folder: string): Promise<void> {
   await writeFile(join(folder, 'certificates', 'carol.pem'), known)
   await writeFile(join(folder, 'carol.pem'), identityPem(carol), { mode: 0o600 })
   say('certificates', 'a private CA; alice@example.test is ours, carol@partner.test is known')
+  return { alice, carol, issuing }
 }
 
 function configuration(port: number, nextHopPort: number): string {
@@ -231,6 +263,10 @@ rules:
   - name: outbound
     when: { direction: outbound }
     then: { sign: always, encrypt: when-possible }
+  - name: inbound
+    when: { direction: inbound }
+    then: { decrypt: when-possible, verify: stamp }
+state: data/
 `
 }
 
@@ -270,11 +306,23 @@ const SCENES: readonly Scene[] = [
     },
   },
   {
-    title: 'inbound',
-    from: 'bob@partner.test',
+    title: 'inbound, signed and encrypted',
+    from: 'carol@partner.test',
     to: ['alice@example.test'],
     subject: 'Re: Quarterly figures',
-    text: 'Dear Alice,\n\nthank you.\n\nBob\n',
+    text: 'Dear Alice,\n\nthank you.\n\nCarol\n',
+    isProtected: true,
+    stamp: 'smime=pass',
+    // Opened: what is left is the signature.
+    expected: { 'alice@example.test': 'signed' },
+  },
+  {
+    title: 'inbound, forged',
+    from: 'carol@partner.test',
+    to: ['alice@example.test'],
+    subject: 'Please pay at once',
+    text: 'Dear Alice,\n\nthe account has changed.\n\nCarol\n',
+    stamp: 'smime=none',
     expected: { 'alice@example.test': 'as it was' },
   },
 ]

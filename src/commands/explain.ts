@@ -18,6 +18,8 @@ import type { Certificate } from '../crypto/x509/certificate.ts'
 import { PosternError } from '../errors.ts'
 import { type Decision, decideAll, type Message } from '../gateway/decision.ts'
 import { directionOf } from '../gateway/gateway.ts'
+import { InboundReader, type Reading } from '../gateway/inbound.ts'
+import { withReadings } from '../gateway/inbound-decision.ts'
 import { authorKeysOf, choiceFor, nextHopOf } from '../gateway/shipping.ts'
 import { visible } from '../log.ts'
 import { type Mailbox, parseMailbox } from '../mail/address.ts'
@@ -28,7 +30,7 @@ import { explainTreatment } from '../policy/decide.ts'
 import { explainInbound, inboundAction, inboundChanges } from '../policy/inbound.ts'
 import { compileRules } from '../policy/rule.ts'
 
-import { directoryOf } from './assembly.ts'
+import { directoryOf, holdFor, inboundParts } from './assembly.ts'
 
 /** Prints what would become of the message; 0, or 1 where somebody would be refused, 2 for usage. */
 export async function explain(argv: readonly string[]): Promise<number> {
@@ -87,6 +89,7 @@ interface Account {
   readonly copy?: readonly string[] | undefined
   /** What is wished for an inbound message, whatever will be found in it; a sentence each. */
   readonly inbound?: readonly string[] | undefined
+  readonly seen?: Seen | undefined
   /** What happened to a source of certificates that did not answer. */
   readonly silence?: string | undefined
   /** Every certificate of the recipient that was looked at. */
@@ -116,6 +119,20 @@ interface Encryption {
   readonly pinned: string | undefined
 }
 
+/** What was seen in an inbound message. */
+interface Seen {
+  readonly signature: string
+  readonly code: string
+  readonly reason: string
+  readonly signer: string | undefined
+  readonly fingerprint: string | undefined
+  readonly encryption: string
+  readonly key: string | undefined
+  readonly algorithms: string | undefined
+  readonly notes: readonly string[]
+  readonly leaves: string
+}
+
 async function explainAll(
   message: Message,
   recipients: readonly Mailbox[],
@@ -127,17 +144,40 @@ async function explainAll(
     const forwardPath = { mailbox, parameters: new Map<string, string>() }
     return { forwardPath, direction: directionOf(forwardPath, domains) }
   })
-  const { directory } = await directoryOf(config)
+  const { directory, signerTrust } = await directoryOf(config)
+  const inbound = inboundParts(config, identities, signerTrust, holdFor(config))
   const parts = { rules: compileRules(config.rules), identities, directory, domains }
   const now = new Date()
   const signal = AbortSignal.timeout(SEARCH_MS)
+  const reader = new InboundReader(message, inbound, now)
   try {
-    const decisions = await decideAll(message, paths, parts, { now, signal })
+    const decided = await decideAll(message, paths, parts, { now, signal })
+    const decisions = await withReadings(decided, reader)
     return await Promise.all(
       decisions.map(async it => account(it, await signing(message, it, identities, now))),
     )
   } finally {
+    reader.dispose()
     directory.close()
+  }
+}
+
+/** What was seen in an inbound message, as the stamp would say it. */
+function seen(reading: Reading): Seen {
+  const { verdict, encryption, examined, delivery } = reading
+  const signer = verdict.signer === undefined ? undefined : examined?.signers[verdict.signer]
+  const { result, cipher, management, key } = encryption
+  return {
+    signature: verdict.result,
+    code: verdict.code,
+    reason: verdict.reason,
+    signer: signer?.certificate && label(signer.certificate),
+    fingerprint: signer?.certificate?.fingerprint,
+    encryption: result,
+    key,
+    algorithms: cipher && management && `${cipher}, ${management}`,
+    notes: [...(examined?.notes ?? []), ...verdict.notes, ...encryption.notes],
+    leaves: delivery.kind === 'entity' ? 'what was inside' : 'the body as it came',
   }
 }
 
@@ -163,6 +203,7 @@ function account(decision: Decision, certificate: Signing | undefined): Account 
     encryption: encryption(decision),
     copy: copyForAuthor(decision),
     inbound: direction === 'inbound' ? explainInbound(wish) : undefined,
+    seen: decision.reading && seen(decision.reading),
     silence: decision.found?.kind === 'unknown' ? decision.found.silence : undefined,
     considered: decision.found?.considered.map(considered) ?? [],
     change,
@@ -252,6 +293,7 @@ function inWords(account: Account): string {
     ['  until', encryption?.notAfter],
     ...(account.copy ?? []).map((text): [string, string] => ['author copy', text]),
     ...(account.inbound ?? []).map((text): [string, string] => ['inbound', text]),
+    ...(account.seen ? seenInWords(account.seen) : []),
     ...account.considered.map((text): [string, string] => ['considered', text]),
     ...account.change.map((text): [string, string] => ['otherwise', text]),
   ]
@@ -259,6 +301,17 @@ function inWords(account: Account): string {
     value === undefined ? [] : [`  ${name.padEnd(16)}${visible(value)}`],
   )
   return [visible(account.recipient), ...lines].join('\n')
+}
+
+function seenInWords(seen: Seen): [string, string | undefined][] {
+  return [
+    ['signature', `${seen.signature} (${seen.code}): ${seen.reason}`],
+    ['  signer', seen.signer],
+    ['encryption', seen.key ? `${seen.encryption}, by a key: ${seen.key}` : seen.encryption],
+    ['  algorithms', seen.algorithms],
+    ['notes', seen.notes.join(', ') || undefined],
+    ['leaves', seen.leaves],
+  ]
 }
 
 async function readMessage(

@@ -24,7 +24,7 @@ export async function why(
   json: boolean,
   fetch?: Fetch,
 ): Promise<number> {
-  const { directory, faults } = await directoryOf(config, undefined, fetch)
+  const { directory, faults } = await directoryOf(config, { fetch })
   try {
     const search = await directory.search(mailbox, AbortSignal.timeout(SEARCH_MS))
     const told = json

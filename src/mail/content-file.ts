@@ -72,16 +72,11 @@ export class FilePart {
     const decipher = createDecipheriv(CIPHER, this.#key, counterAt(start))
     decipher.update(Buffer.alloc(start % BLOCK_OCTETS))
     const block = Buffer.allocUnsafeSlow(Math.min(READ_OCTETS, end - start))
-    sweepAfter(block.length)
     for (let position = start; position < end; ) {
       const octets = await this.#readAt(block.subarray(0, end - position), position)
       position += octets
-      for (let at = 0; at < octets; at += CHUNK_OCTETS) {
-        if (this.#closed) throw disposed()
-        const chunk = block.subarray(at, Math.min(at + CHUNK_OCTETS, octets))
-        sweepAfter(2 * chunk.length)
-        yield decipher.update(chunk)
-      }
+      sweepAfter(2 * octets)
+      yield decipher.update(block.subarray(0, octets))
     }
   }
 
@@ -135,7 +130,7 @@ export class FilePart {
   }
 
   #readAt(block: Buffer, position: number): Promise<number> {
-    if (this.#closed) throw disposed()
+    if (this.#closed) throw new Error('content was read after it was disposed of')
     const { promise, resolve, reject } = Promise.withResolvers<number>()
     this.#operations++
     read(this.#descriptor, block, 0, block.length, position, (error, octets) => {
@@ -163,10 +158,6 @@ function counterAt(offset: number): Buffer {
   return counter
 }
 
-function disposed(): Error {
-  return new Error('content was read after it was disposed of')
-}
-
 function full(cause: Error): PosternError {
   return new PosternError('ERR_CONTENT_STORE_FULL', 'transient', 'no room to hold the message', {
     cause,
@@ -181,9 +172,7 @@ function lost(cause: Error | null): PosternError {
 
 /** Encrypted octets that wait for the disk before the writer has to wait. */
 const MAX_QUEUE_OCTETS = 64 * 1024
-/** To the thread pool and back costs more than so many octets do. */
-const READ_OCTETS = 128 * 1024
-/** A message of many megabytes has several chunks of this size in flight, and so has every other. */
-const CHUNK_OCTETS = 32 * 1024
+/** A message of many megabytes has several buffers of this size in flight, and so has every other. */
+const READ_OCTETS = 32 * 1024
 const CIPHER = 'aes-256-ctr'
 const BLOCK_OCTETS = 16

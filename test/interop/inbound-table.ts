@@ -69,7 +69,9 @@ function cellOf(id: string | undefined, { mail, outcomes, remarks }: Cells): str
   if (id === undefined) return ''
   const outcome = outcomes.get(id)
   if (outcome) return wordsFor(id, outcome)
-  const words = said(mail.refusals.get(id) ?? 'was not asked')
+  const refusal = mail.refusals.get(id)
+  if (refusal === undefined) return ''
+  const words = said(refusal)
   if (!remarks.includes(words)) remarks.push(words)
   return `not made [${letterOf(remarks.indexOf(words))}]`
 }
@@ -93,7 +95,8 @@ function wordsFor(id: string, { verdict, encryption, isWhole, isOpenedAnyway }: 
 
 function said(words: string): string {
   return words
-    .replaceAll(/^[0-9A-F]{8,}:|RESULT /g, '')
+    .replaceAll(/^[0-9A-F]{8,}:|RESULT error=/g, '')
+    .replaceAll(/'\w+@interop\.test'/g, '…')
     .replaceAll(/:\S*\/\S+\.c:\d+:/g, '')
     .trim()
 }
@@ -290,7 +293,7 @@ const BOTH: readonly Row[] = ['clear', 'opaque'].flatMap(mode =>
   ),
 )
 
-/** ECDH by the digest of its key derivation; the first two rows are those of OpenSSL's own choice. */
+/** ECDH, by the digest of its key derivation. */
 function curveRows(mode: string): Row[] {
   const ossl = (kind: string): string => `ossl-enc-${kind}-aes-256-${mode}`
   const bc = (kind: string): string => `bc-enc-${kind}-AES256_${mode.toUpperCase()}`

@@ -28,6 +28,7 @@ import { judge, type Verdict } from '../policy/verdict.ts'
 import { type Encryption, encryptionOf } from './encryption-reading.ts'
 import { EvenTime } from './even-time.ts'
 import { type Examined, examine } from './evidence.ts'
+import { inTurn } from './in-turn.ts'
 
 /** What reading inbound mail needs of the house. */
 export interface InboundParts {
@@ -89,7 +90,7 @@ export class InboundReader {
   async read(mailbox: Mailbox, wish: InboundWish): Promise<Reading> {
     if (wish.verify === 'never' && wish.decrypt === 'never') return NOT_LOOKED_AT
     if (!mayBeProtected(this.#section)) return wish.verify === 'never' ? NOT_LOOKED_AT : PLAIN
-    this.#unopened ??= this.#layersWith(undefined)
+    this.#unopened ??= inTurn(this.#content.sizeOctets, () => this.#layersWith(undefined))
     const unopened = await this.#unopened
     const opens = wish.decrypt !== 'never' && unopened !== undefined && isClosed(unopened)
     const keys = opens ? this.#parts.keyring.keysFor(mailbox) : undefined
@@ -114,8 +115,11 @@ export class InboundReader {
   ): Promise<Reading> {
     if (unopened === undefined) return UNREADABLE_STRUCTURE
     if (keys === undefined) return this.#reading(unopened, undefined, wish)
-    const time = new EvenTime()
-    const reading = await this.#readWith(keys, wish, time)
+    // Begun when it is its turn: how long others took tells nothing of this one.
+    const [reading, time] = await inTurn(this.#content.sizeOctets, async () => {
+      const begun = new EvenTime()
+      return [await this.#readWith(keys, wish, begun), begun] as const
+    })
     await time.over()
     return reading
   }

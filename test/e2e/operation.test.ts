@@ -430,7 +430,9 @@ describe('demo', () => {
     expect(code).toBe(0)
     expect(out).toMatch(/arrived for bob@partner\.test +signed/)
     expect(out).toMatch(/arrived for robot@machines\.test +as it was/)
-    expect(out).toMatch(/decided for alice@example\.test.*encryption opened, signature pass \(good\)/)
+    expect(out).toMatch(
+      /decided for alice@example\.test.*encryption opened, signature pass \(good\)/,
+    )
     expect(out).toMatch(/stamped +gw\.example\.test; smime=pass .*carol@partner\.test/)
     expect(out).toMatch(/every message came out as promised/)
     expect(await readdir(empty)).toEqual([])

@@ -1,0 +1,60 @@
+/** What must not leave by another way, and what is left to others. @module */
+import { readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { TestClient } from '../support/client.ts'
+import { ADDRESSES, type InboundWorld, makeInboundWorld, text } from '../support/inbound.ts'
+
+let world: InboundWorld
+
+beforeAll(async () => {
+  world = await makeInboundWorld()
+})
+afterAll(() => world.close())
+
+test('B71 what a next hop refuses is refused in its words, and nothing that was opened goes anywhere', async () => {
+  world.house.on.inbound = ({ verb }) => (verb === 'DOT' ? '550 5.7.1 not here' : undefined)
+  try {
+    const message = world.message(await world.encrypted(text('canary-71'), ['bob']))
+    const before = world.house.log.length
+    const client = await TestClient.open(world.house.port)
+    const { end } = await client.send(ADDRESSES.ann, [ADDRESSES.bob], message)
+    client.close()
+    expect(end).toEqual({ code: 550, text: '5.7.1 not here' })
+    expect(world.house.sinks.outbound.messages).toHaveLength(0)
+    expect(world.house.sinks.review.messages).toHaveLength(0)
+    expect(world.house.log.slice(before).join('\n')).not.toContain('canary-71')
+  } finally {
+    delete world.house.on.inbound
+  }
+})
+
+test('B74 the gateway runs without the inspector that a signal opens', () => {
+  const top = resolve(import.meta.dirname, '../..')
+  const launcher = readFileSync(join(top, 'bin/postern'), 'utf8')
+  expect(launcher).toContain('--disable-sigusr1')
+  // Workers are started with what the primary was started with.
+  const primary = readFileSync(join(top, 'src/commands/primary.ts'), 'utf8')
+  expect(primary).toContain('execArgv: [...process.execArgv')
+})
+
+test('B76 the fields of an encrypted message stay outside, and the documents say so', async () => {
+  const message = world.message(await world.encrypted(text('for bob'), ['bob']), {
+    Subject: 'plain',
+  })
+  const { section } = await world.deliver(message)
+  expect(section.first('subject')?.body).toBe('plain')
+  const security = readFileSync(resolve(import.meta.dirname, '../../SECURITY.md'), 'utf8')
+  expect(security).toContain('does not protect Subject')
+})
+
+test('B78 signatures of DKIM and ARC pass as they came: others check them in front', async () => {
+  const fields = {
+    'DKIM-Signature': 'v=1; a=rsa-sha256; d=partner.test; s=k; h=from; bh=YQ==; b=YQ==',
+    'ARC-Seal': 'i=1; a=rsa-sha256; cv=none; d=partner.test; s=k; b=YQ==',
+    'ARC-Authentication-Results': 'i=1; gw.example.test; smime=pass',
+  }
+  const { section, result } = await world.deliver(world.message(text('hello'), fields))
+  for (const [name, body] of Object.entries(fields)) expect(section.first(name)?.body).toBe(body)
+  expect(result).toBe('none')
+})

@@ -181,7 +181,7 @@ describe('the stamp', () => {
     const tookMs = performance.now() - begun
     await tagged.close()
     expect(section.all('subject').map(({ body }) => body)).toEqual(['[unsigned]'])
-    expect(tookMs).toBeLessThan(1_000)
+    expect(tookMs).toBeLessThan(3_000)
   })
 
   test('tells the log what was seen', () => {

@@ -74,7 +74,7 @@ export function signatureAlgorithmFor(key: KeyObject, wish: SignatureWish): Sign
     case 'rsa-pss':
       return row(`rsa-pss-${restrictedDigest(key) ?? wish.digest ?? 'sha-256'}`)
     case 'ec':
-      return row(`ecdsa-${wish.digest ?? CURVES.get(curveOf(key))}`)
+      return row(`ecdsa-${wish.digest ?? curveDigest(key)}`)
     case 'ed25519':
       return row('ed25519')
   }
@@ -89,17 +89,27 @@ export function signatureAlgorithmFor(key: KeyObject, wish: SignatureWish): Sign
 export function requireSoundKey(key: KeyObject): void {
   const type = key.asymmetricKeyType
   if (type === 'rsa' || type === 'rsa-pss') requireSoundRsa(key)
-  else if (type === 'ec' && !CURVES.has(curveOf(key)))
-    throw unfit(`curve ${curveOf(key)} is none of P-256, P-384 and P-521`)
-  else if (type !== 'ec' && type !== 'ed25519')
-    throw unfit(`${type ?? key.type} keys cannot sign mail`)
+  else if (type === 'ec') curveDigest(key)
+  else if (type !== 'ed25519') throw unfit(`${type ?? key.type} keys cannot sign mail`)
+}
+
+/**
+ * The digest that is as strong as the curve of a key (RFC 5753 §8).
+ *
+ * @throws {PosternError} `ERR_KEY_TYPE` for a curve that nothing is calculated on.
+ */
+export function curveDigest(key: KeyObject): DigestName {
+  const curve = key.asymmetricKeyDetails?.namedCurve ?? 'unknown'
+  const digest = CURVES.get(curve)
+  if (digest === undefined) throw unfit(`curve ${curve} is not supported`)
+  return digest
 }
 
 /**
  * What makes a stranger's key weak, `rsa-1024` or the like; undefined where nothing does.
  *
- * More is read than is written: RSA from 1024 bits, and the curves of RFC 5639. To be asked before
- * any operation with the key (RFC 8551 §6).
+ * More is read than is written: RSA from 1024 bits. To be asked before any operation with the key
+ * (RFC 8551 §6).
  *
  * @throws {PosternError} `ERR_KEY_SIZE`, `ERR_KEY_TYPE` where nothing may be calculated with it.
  */
@@ -110,7 +120,7 @@ export function weaknessOf(key: KeyObject): string | undefined {
     const { modulusLength = 0 } = key.asymmetricKeyDetails ?? {}
     return modulusLength < RSA_BITS.minimumBits ? `rsa-${modulusLength}` : undefined
   }
-  if (type !== 'ec' || !RECEIVED_CURVES.has(curveOf(key))) requireSoundKey(key)
+  requireSoundKey(key)
   return undefined
 }
 
@@ -195,10 +205,6 @@ export function requireSoundRsa(key: KeyObject, bounds: typeof RSA_BITS = RSA_BI
     throw wrongSize(`RSA key of ${modulusLength} bits is not of ${minimumBits} to ${maximumBits}`)
   if (publicExponent > MAXIMUM_EXPONENT) throw wrongSize('RSA public exponent is over 2^32')
   if (publicExponent < 3n) throw wrongSize('RSA public exponent is below 3')
-}
-
-function curveOf(key: KeyObject): string {
-  return key.asymmetricKeyDetails?.namedCurve ?? 'unknown'
 }
 
 /** The digest that an id-RSASSA-PSS key insists on (RFC 4055 §3.1), if it does. */
@@ -294,16 +300,14 @@ const SHA_1: DigestAlgorithm = {
 /** What a signature that came in may be made with. */
 export const RECEIVED_DIGESTS: readonly DigestAlgorithm[] = [...DIGESTS, SHA_1]
 
-const CURVES: ReadonlyMap<string, DigestAlgorithm['name']> = new Map([
+/** By the names that OpenSSL gives them: those of NIST, and of RFC 5639 what BSI TR-03116 asks for. */
+const CURVES: ReadonlyMap<string, DigestName> = new Map([
   ['prime256v1', 'sha-256'],
   ['secp384r1', 'sha-384'],
   ['secp521r1', 'sha-512'],
-])
-/** RFC 5639, which signature cards in Europe use. */
-const RECEIVED_CURVES: ReadonlySet<string> = new Set([
-  'brainpoolP256r1',
-  'brainpoolP384r1',
-  'brainpoolP512r1',
+  ['brainpoolP256r1', 'sha-256'],
+  ['brainpoolP384r1', 'sha-384'],
+  ['brainpoolP512r1', 'sha-512'],
 ])
 const RSA_BITS = { minimumBits: 2048, maximumBits: 8192 }
 /** Keys of other times: what they signed is verified, and told to be weak (RFC 8551 §4.3, §B). */

@@ -20,7 +20,7 @@ import {
 } from 'node:crypto'
 import { promisify } from 'node:util'
 import { PosternError } from '../errors.ts'
-import { requireSoundRsa } from './algorithms.ts'
+import { curveDigest, requireSoundRsa } from './algorithms.ts'
 import { encodeOaep, type OaepDigests } from './oaep.ts'
 
 /** RSA: the recipient's public key encrypts the content key (RFC 5652 §6.2.1). */
@@ -64,7 +64,7 @@ export function keyManagementFor(publicKey: KeyObject, rsa: KeyTransport['name']
     case 'rsa':
       return keyManagement(rsa)
     case 'ec':
-      return keyManagement(`ecdh-${CURVES.get(curveOf(publicKey))!}`)
+      return keyManagement(`ecdh-${curveDigest(publicKey)}`)
     case 'x25519':
       return keyManagement('x25519-hkdf-sha-256')
   }
@@ -84,9 +84,8 @@ export function requireEncryptionKey(publicKey: KeyObject): void {
     // To the power of one, the padded content key would stand there in clear.
     if (exponent < 3n || exponent % 2n === 0n)
       throw new PosternError('ERR_KEY_SIZE', 'permanent', 'RSA public exponent is 1 or even')
-  } else if (type === 'ec') {
-    if (!CURVES.has(curveOf(publicKey))) throw unfit(`curve ${curveOf(publicKey)} is not supported`)
-  } else if (type !== 'x25519') throw unfit(`nothing can be encrypted to ${type ?? 'such'} keys`)
+  } else if (type === 'ec') curveDigest(publicKey)
+  else if (type !== 'x25519') throw unfit(`nothing can be encrypted to ${type ?? 'such'} keys`)
 }
 
 /**
@@ -254,16 +253,6 @@ const MINIMUM_WRAPPED_OCTETS = 24
 const WRAP_IV = Buffer.alloc(8, 0xa6)
 const RSAES_OAEP = '06092a864886f70d010107'
 const SHA_256 = '300d06096086480165030402010500'
-
-/** Curves that we encrypt on, and the digest that is as strong as each. */
-const CURVES: ReadonlyMap<string, 'sha-256' | 'sha-384' | 'sha-512'> = new Map([
-  ['prime256v1', 'sha-256'],
-  ['secp384r1', 'sha-384'],
-  ['secp521r1', 'sha-512'],
-  ['brainpoolP256r1', 'sha-256'],
-  ['brainpoolP384r1', 'sha-384'],
-  ['brainpoolP512r1', 'sha-512'],
-])
 
 /** Every way that we send. */
 export const KEY_MANAGEMENTS: readonly KeyManagement[] = [

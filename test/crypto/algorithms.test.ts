@@ -64,6 +64,9 @@ describe('the choice', () => {
     ['P-384', {}, 'ecdsa-sha-384'],
     ['P-521', { pss: true }, 'ecdsa-sha-512'],
     ['P-256', { digest: 'sha-384' }, 'ecdsa-sha-384'],
+    ['brainpoolP256r1', {}, 'ecdsa-sha-256'],
+    ['brainpoolP384r1', {}, 'ecdsa-sha-384'],
+    ['brainpoolP512r1', {}, 'ecdsa-sha-512'],
     ['Ed25519', { digest: 'sha-256' }, 'ed25519'],
   ] as const)('%s with %j signs as %s, and verifies', async (kind, wish, expected) => {
     const key = makeKey(kind)
@@ -121,6 +124,10 @@ describe('refused keys', () => {
   test.each([
     ['X25519', () => generateKeyPairSync('x25519').publicKey],
     ['Ed448', () => generateKeyPairSync('ed448').publicKey],
+    [
+      'brainpoolP256t1',
+      () => generateKeyPairSync('ec', { namedCurve: 'brainpoolP256t1' }).publicKey,
+    ],
     ['secp256k1', () => generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey],
     ['DSA', () => generateKeyPairSync('dsa', { modulusLength: 1024 }).publicKey],
   ])('%s', (_name, make: () => KeyObject) => {

@@ -16,6 +16,7 @@ import { loadConfig } from '../config/load.ts'
 import { signingTimeFor } from '../crypto/smime/sign-message.ts'
 import type { Certificate } from '../crypto/x509/certificate.ts'
 import { PosternError } from '../errors.ts'
+import { NO_ROOM_FOR_COPY } from '../gateway/author-copy.ts'
 import { type Decision, decideAll, type Message } from '../gateway/decision.ts'
 import { directionOf } from '../gateway/gateway.ts'
 import { InboundReader, type Reading } from '../gateway/inbound.ts'
@@ -351,8 +352,7 @@ function isUsageError(error: unknown): error is Error {
   return error instanceof Usage || (typeof code === 'string' && code.startsWith('ERR_PARSE_ARGS'))
 }
 
-const NO_COPY_BESIDE =
-  'none: by its key the message would be weaker, or harder to read, for its recipients; profile: modern has room for it'
+const NO_COPY_BESIDE = `none: ${NO_ROOM_FOR_COPY}; profile: modern has room for it`
 /** How long sources of certificates are waited for. */
 const SEARCH_MS = 30_000
 

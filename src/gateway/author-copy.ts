@@ -76,3 +76,7 @@ export function copyKeys(
     return [{ certificate, management: fit.management, keyIdentification: fit.keyIdentification }]
   })
 }
+
+/** Why there is no copy although there is a certificate for one: `copyKeys` gives none. */
+export const NO_ROOM_FOR_COPY =
+  'by its key the message would be weaker, or harder to read, for its recipients'

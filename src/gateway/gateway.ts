@@ -36,6 +36,8 @@ import { harvest } from './harvest.ts'
 import { type InboundParts, InboundReader, type Reading } from './inbound.ts'
 import { withReadings } from './inbound-decision.ts'
 import type { Stamping } from './inbound-octets.ts'
+import { recipientForLog } from './message-log.ts'
+import { refusalOf } from './refusal.ts'
 import { digestOf, type Group, group, octetsOf, visibleIn, wavesOf } from './shipping.ts'
 
 /** The rooms of the house, handed in by the commands and by tests. */
@@ -84,6 +86,8 @@ class Trip implements Transaction {
   readonly #opening: Opening
   readonly #offers = new Map<string, Offer>()
   readonly #recipients: Recipient[] = []
+  /** What inbound messages left as. */
+  readonly #left = new Map<Decision, Reading>()
   readonly #gone = new AbortController()
   readonly #id: string
 
@@ -153,7 +157,7 @@ class Trip implements Transaction {
     decisions: readonly Decision[],
     signal: AbortSignal,
   ): Promise<Reply> {
-    const refusals = decisions.flatMap(refusalOf)
+    const refusals = decisions.flatMap(it => refusalOf(it) ?? [])
     const answer =
       refusals.length > 0 ? worst(refusals) : await this.#send(message, decisions, signal)
     if (isPositive(answer)) await this.#harvest(decisions)
@@ -247,10 +251,13 @@ class Trip implements Transaction {
       date,
       utf8: this.#opening.options.utf8,
     })
+    const leaving = (reading: Reading): void => {
+      for (const decision of group.decisions) this.#left.set(decision, reading)
+    }
     return {
       open: (signal: AbortSignal) => this.#offer(group.nextHop).take(group.forwardPaths, signal),
       octets: (conversation: Parameters<typeof octetsOf>[2]) =>
-        octetsOf(message, group, conversation, { received, stamping, now: date }),
+        octetsOf(message, group, conversation, { received, stamping, now: date, leaving }),
     }
   }
 
@@ -295,39 +302,12 @@ class Trip implements Transaction {
       sender: this.#parts.addressForLog(decisions[0]?.facts.sender ?? ''),
       sizeOctets: content.sizeOctets,
       hops: hopCount(section),
-      recipients: decisions.map(it => ({
-        recipient: this.#parts.addressForLog(it.facts.recipient),
-        direction: it.direction,
-        rule: it.wish.rule,
-        treatment: it.treatment.kind,
-        reason: 'reason' in it.treatment ? it.treatment.reason : undefined,
-        identity:
-          it.signer && it.findings.signer.kind === 'found'
-            ? it.findings.signer.identity
-            : undefined,
-        certificate: it.found?.kind === 'valid' ? it.found.certificate.fingerprint : undefined,
-        source: it.found?.kind === 'valid' ? it.found.source : undefined,
-        notEncrypted: it.found && it.found.kind !== 'valid' ? it.found.reason : undefined,
-        silence: it.found?.kind === 'unknown' ? it.found.silence : undefined,
-        ...(it.reading && readingForLog(it.reading)),
-      })),
+      recipients: decisions.map(it =>
+        recipientForLog(it, this.#parts.addressForLog(it.facts.recipient), this.#left.get(it)),
+      ),
       reply: answer.code,
       enhanced: answer.enhanced,
     })
-  }
-}
-
-/** What was seen in an inbound message: codes, and what our own words say of them. */
-function readingForLog({ verdict, encryption, examined }: Reading) {
-  const signer = verdict.signer === undefined ? undefined : examined?.signers[verdict.signer]
-  const notes = [...(examined?.notes ?? []), ...verdict.notes, ...encryption.notes]
-  return {
-    signature: verdict.result,
-    signatureCode: verdict.code,
-    signerCertificate: signer?.certificate?.fingerprint,
-    encryption: encryption.result,
-    decryptedBy: encryption.key,
-    notes: notes.length > 0 ? notes : undefined,
   }
 }
 
@@ -358,12 +338,6 @@ function openingOf(reversePath: ReversePath, parameters: EsmtpParameters): Openi
   return { reversePath, parameters, options }
 }
 
-function refusalOf({ treatment, facts }: Decision): Reply[] {
-  if (treatment.kind !== 'reject' && treatment.kind !== 'defer') return []
-  const name = REFUSALS[treatment.cause][treatment.kind]
-  return [reply(name, `for <${facts.recipient}>, ${treatment.reason}`)]
-}
-
 function replyToError(error: unknown): Reply {
   if (!(error instanceof PosternError)) return reply('internal-error')
   const name = FAULTS[error.code]
@@ -377,14 +351,6 @@ const addressesOf = ({ forwardPaths }: Group): string[] =>
 const GROWTH_OCTETS = 12_288
 
 const NOBODY: ReadonlySet<string> = new Set()
-
-const REFUSALS = {
-  'no-signing-key': { reject: 'no-signing-key', defer: 'no-signing-key-yet' },
-  'no-certificate': { reject: 'no-certificate', defer: 'no-certificate-yet' },
-  'certificate-search-failed': { reject: 'certificate-unknown', defer: 'certificate-unknown' },
-  'bad-signature': { reject: 'bad-signature', defer: 'signature-unknown' },
-  'signature-required': { reject: 'signature-required', defer: 'signature-unknown' },
-} as const
 
 /** Faults of a message or of ours; those of a next hop are answered in `smtp/`. */
 const FAULTS: Readonly<Record<string, Parameters<typeof reply>[0]>> = {

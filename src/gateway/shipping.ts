@@ -23,6 +23,7 @@ import type { RefusalCause, Wish } from '../policy/treatment.ts'
 import type { Conversation } from '../smtp/conversation.ts'
 import { copyKeys } from './author-copy.ts'
 import type { Decision, Message } from './decision.ts'
+import type { Reading } from './inbound.ts'
 import { deliveredOctets, readingFor, type Stamping, stamped } from './inbound-octets.ts'
 import { routedSection, treatedSection } from './leaving-fields.ts'
 import { untreatedOctets } from './untreated.ts'
@@ -164,6 +165,8 @@ export interface OnTop {
   readonly stamping: Stamping
   /** When the message is treated. */
   readonly now: Date
+  /** Told what an inbound message leaves as, for a log that says what left. */
+  readonly leaving?: (reading: Reading) => void
 }
 
 /** The octets that leave for one group: our fields, then the message as it was or treated. */
@@ -183,6 +186,7 @@ export async function* octetsOf(
     return
   }
   const reading = await readingFor(read, eightBitMime)
+  onTop.leaving?.(reading)
   const { head, section } = stamped(message, reading, onTop.stamping, onTop)
   yield head
   yield* treated({ ...message, section }, group, onTop.now, () =>

@@ -7,8 +7,9 @@
  *
  * @module
  */
+
+import { type Capabilities, writeCapabilities } from '../crypto/cms/capabilities.ts'
 import { requireEncryptionKey } from '../crypto/key-management.ts'
-import { type Capabilities, writeCapabilities } from '../crypto/smime/capabilities.ts'
 import { type Certificate, issuedBy, parseCertificate } from '../crypto/x509/certificate.ts'
 import { PosternError } from '../errors.ts'
 import { type Mailbox, mailboxInDomains } from '../mail/address.ts'

@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { readCapabilities } from '../crypto/smime/capabilities.ts'
+import { readCapabilities } from '../crypto/cms/capabilities.ts'
 import { type Certificate, parseCertificate } from '../crypto/x509/certificate.ts'
 import { PosternError } from '../errors.ts'
 import { type Log, silentLog, visible } from '../log.ts'

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import type { Capabilities } from '../crypto/smime/capabilities.ts'
+import type { Capabilities } from '../crypto/cms/capabilities.ts'
 import type { Certificate } from '../crypto/x509/certificate.ts'
 import { PosternError } from '../errors.ts'
 import type { Mailbox } from '../mail/address.ts'

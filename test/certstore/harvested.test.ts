@@ -8,7 +8,7 @@ import {
 } from '../../src/certstore/harvested.ts'
 import { CertificateSourceUnavailable } from '../../src/certstore/resolver.ts'
 import { openSqliteStore } from '../../src/certstore/store.ts'
-import type { Capabilities } from '../../src/crypto/smime/capabilities.ts'
+import type { Capabilities } from '../../src/crypto/cms/capabilities.ts'
 import { type Certificate, parseCertificate } from '../../src/crypto/x509/certificate.ts'
 import type { KeyUsage } from '../../src/crypto/x509/extensions.ts'
 import { type IssueOptions, issue } from '../../src/crypto/x509/issue.ts'

@@ -7,7 +7,7 @@ import { openSqliteStore } from '../../src/certstore/store.ts'
 import { holdingsOf } from '../../src/commands/cert/holdings.ts'
 import { cert } from '../../src/commands/cert.ts'
 import { loadConfig } from '../../src/config/load.ts'
-import type { Capabilities } from '../../src/crypto/smime/capabilities.ts'
+import type { Capabilities } from '../../src/crypto/cms/capabilities.ts'
 import { parseCertificate } from '../../src/crypto/x509/certificate.ts'
 import {
   certificatePem,

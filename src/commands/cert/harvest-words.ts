@@ -5,7 +5,7 @@
  */
 import { isUsable } from '../../certstore/harvest-rules.ts'
 import type { StoredCertificate, StoreEvent, StoreRecord } from '../../certstore/store.ts'
-import { readCapabilities } from '../../crypto/smime/capabilities.ts'
+import { readCapabilities } from '../../crypto/cms/capabilities.ts'
 import { parseCertificate } from '../../crypto/x509/certificate.ts'
 import { accountOf, label } from './words.ts'
 

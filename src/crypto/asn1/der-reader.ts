@@ -274,6 +274,16 @@ export function syntaxError(offset: number, what: string): PosternError {
   return new PosternError('ERR_DER_SYNTAX', 'permanent', `DER is malformed near ${offset}: ${what}`)
 }
 
+/** What is read, or undefined where octets are not what was asked for; any other error is thrown. */
+export function ifWellFormed<T>(read: () => T): T | undefined {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof PosternError && error.code === 'ERR_DER_SYNTAX') return undefined
+    throw error
+  }
+}
+
 function wholeOf(octets: Buffer): Window {
   const budget = { elements: MAXIMUM_ELEMENTS }
   return { offset: 0, end: octets.length, depth: 0, budget }

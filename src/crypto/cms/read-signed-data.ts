@@ -11,6 +11,7 @@ import { PosternError } from '../../errors.ts'
 import {
   DerReader,
   type Element,
+  ifWellFormed,
   readInteger,
   readOid,
   readSmallInteger,
@@ -18,6 +19,7 @@ import {
   syntaxError,
 } from '../asn1/der-reader.ts'
 import { readGeneralNames } from '../x509/general-name.ts'
+import { type AlgorithmIdentifier, readAlgorithm } from './algorithm-identifier.ts'
 import * as OID from './oids.ts'
 
 /** A SignedData, whose content may be elsewhere. */
@@ -31,14 +33,6 @@ export interface SignedData {
   /** DER of the X.509 certificates, in the order in which they stand. */
   readonly certificates: readonly Buffer[]
   readonly signers: readonly SignerInfo[]
-}
-
-export interface AlgorithmIdentifier {
-  readonly oid: string
-  /** DER of the parameters; undefined where absent. */
-  readonly parameters: Buffer | undefined
-  /** DER of the whole. */
-  readonly octets: Buffer
 }
 
 /** Which certificate a signer means (RFC 5652 §5.3). */
@@ -191,14 +185,6 @@ export function readIssuerAndSerial(sequence: DerReader): {
   return { issuer, serialNumber }
 }
 
-function readAlgorithm({ octets, content }: Element): AlgorithmIdentifier {
-  const algorithm = new DerReader(content)
-  const oid = readOid(algorithm.element(0x06))
-  const parameters = algorithm.done ? undefined : algorithm.element().octets
-  algorithm.finish()
-  return { oid, parameters, octets }
-}
-
 /** @returns what is wrong with them, where something is. */
 function readSignedAttributes(element: Element): SignedAttributes | string {
   try {
@@ -243,14 +229,12 @@ function readAttributes(set: DerReader): ReadonlyMap<string, readonly Buffer[]> 
 
 /** Whether octets are, as a whole, signed attributes as they are signed: a SET OF Attribute. */
 export function isAttributeSet(octets: Buffer): boolean {
-  try {
+  const read = ifWellFormed(() => {
     const outer = new DerReader(octets)
     const attributes = readAttributes(outer.into(0x31))
     return outer.done && attributes.size > 0
-  } catch (error) {
-    if (error instanceof PosternError && error.code === 'ERR_DER_SYNTAX') return false
-    throw error
-  }
+  })
+  return read ?? false
 }
 
 /** RFC 5652 §11: of these attributes there is one value, or the whole is not to be believed. */

@@ -12,7 +12,7 @@ import {
   type SignatureAlgorithm,
 } from '../algorithms.ts'
 import { DerReader, readOid, readSmallInteger } from '../asn1/der-reader.ts'
-import type { AlgorithmIdentifier } from './read-signed-data.ts'
+import type { AlgorithmIdentifier } from './algorithm-identifier.ts'
 
 /** What is to be calculated. */
 export interface ReceivedAlgorithm extends SignatureAlgorithm {

@@ -6,24 +6,17 @@
  *
  * @module
  */
-import { PosternError } from '../../errors.ts'
-import { DerReader, readOid } from '../asn1/der-reader.ts'
+import { DerReader, ifWellFormed } from '../asn1/der-reader.ts'
 import type { Certificate } from '../x509/certificate.ts'
 import { isSameName } from '../x509/name-comparison.ts'
+import { type Capabilities, readCapabilities } from './capabilities.ts'
 import * as OID from './oids.ts'
 import { readIssuerAndSerial, type SignedAttributes } from './read-signed-data.ts'
 
-/** One of SMIMECapabilities, most wished first. */
-export interface Capability {
-  readonly oid: string
-  /** DER of the parameters; undefined where absent. */
-  readonly parameters: Buffer | undefined
-}
-
-/** The capabilities that a signer states; none where they cannot be read. At most 100. */
-export function capabilitiesOf({ values }: SignedAttributes): readonly Capability[] {
+/** The capabilities that a signer states; none where they cannot be read. */
+export function capabilitiesOf({ values }: SignedAttributes): Capabilities {
   const value = onlyOne(values.get(OID.SMIME_CAPABILITIES))
-  return (value && leniently(() => readCapabilities(new DerReader(value).into(0x30)))) ?? []
+  return value ? readCapabilities(value) : []
 }
 
 /** The certificate among these that a signer wants to be encrypted to. */
@@ -32,20 +25,8 @@ export function preferredCertificate(
   certificates: readonly Certificate[],
 ): Certificate | undefined {
   const value = onlyOne(values.get(OID.ENCRYPTION_KEY_PREFERENCE))
-  const isMeant = value && leniently(() => readPreference(new DerReader(value)))
-  return isMeant && certificates.find(certificate => leniently(() => isMeant(certificate)))
-}
-
-function readCapabilities(list: DerReader): Capability[] {
-  const capabilities: Capability[] = []
-  while (!list.done && capabilities.length < MAXIMUM_CAPABILITIES) {
-    const capability = list.into(0x30)
-    const oid = readOid(capability.element(0x06))
-    const parameters = capability.done ? undefined : capability.element().octets
-    capability.finish()
-    capabilities.push({ oid, parameters })
-  }
-  return capabilities
+  const isMeant = value && ifWellFormed(() => readPreference(new DerReader(value)))
+  return isMeant && certificates.find(certificate => ifWellFormed(() => isMeant(certificate)))
 }
 
 /** The tags of the CHOICE are implicit, as all of the module (RFC 8551 §A). */
@@ -70,14 +51,3 @@ function bearing(keyIdentifier: Buffer): (certificate: Certificate) => boolean {
 function onlyOne(values: readonly Buffer[] | undefined): Buffer | undefined {
   return values?.length === 1 ? values[0] : undefined
 }
-
-function leniently<T>(read: () => T): T | undefined {
-  try {
-    return read()
-  } catch (error) {
-    if (error instanceof PosternError && error.code === 'ERR_DER_SYNTAX') return undefined
-    throw error
-  }
-}
-
-const MAXIMUM_CAPABILITIES = 100

@@ -19,14 +19,11 @@ import {
 } from '../algorithms.ts'
 import type { Certificate } from '../x509/certificate.ts'
 import { isSameName } from '../x509/name-comparison.ts'
-import type {
-  AlgorithmIdentifier,
-  SignedAttributes,
-  SignerInfo,
-  SigningCertificate,
-} from './read-signed-data.ts'
+import type { AlgorithmIdentifier } from './algorithm-identifier.ts'
+import type { Capabilities } from './capabilities.ts'
+import type { SignedAttributes, SignerInfo, SigningCertificate } from './read-signed-data.ts'
 import { type ReceivedAlgorithm, receivedAlgorithm, receivedDigest } from './received-algorithm.ts'
-import { type Capability, capabilitiesOf, preferredCertificate } from './smime-attributes.ts'
+import { capabilitiesOf, preferredCertificate } from './smime-attributes.ts'
 
 /** What came of a signature. Reasons are stable codes in kebab-case. */
 export type SignerResult =
@@ -46,7 +43,7 @@ export interface SignerReading {
   /** What does not protect any more: `sha-1`, `rsa-1024`. */
   readonly weak: readonly string[]
   readonly signingTime: Date | undefined
-  readonly capabilities: readonly Capability[]
+  readonly capabilities: Capabilities
   /** Which one the signer wants to be encrypted to, where it stands in the message. */
   readonly encryptionCertificate: Certificate | undefined
 }

@@ -6,6 +6,7 @@
  */
 import { DerReader, readOid } from '../asn1/der-reader.ts'
 import { context, oid, sequence } from '../asn1/der-writer.ts'
+import type { Capabilities } from '../cms/capabilities.ts'
 import type { KeyIdentification } from '../cms/recipient-info.ts'
 import { type ContentCipher, contentCipher, contentCipherByOid } from '../content-encryption.ts'
 import {
@@ -16,7 +17,6 @@ import {
   keyManagementFor,
 } from '../key-management.ts'
 import type { Certificate } from '../x509/certificate.ts'
-import type { Capabilities } from './capabilities.ts'
 
 /**
  * `compatible`: what nearly every installed client opens. `modern`: authenticated content, OAEP.

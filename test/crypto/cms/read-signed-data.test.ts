@@ -361,6 +361,12 @@ describe('what the signer says of himself', () => {
     ])
   })
 
+  test('of very many the first 64', async () => {
+    const many = Array.from({ length: 80 }, () => aes)
+    const { capabilities } = await saying(attribute(OID.SMIME_CAPABILITIES, sequence(...many)))
+    expect(capabilities).toHaveLength(64)
+  })
+
   test('what cannot be read spoils no signature', async () => {
     for (const value of [integer(1), sequence(integer(1)), sequence(sequence())])
       expect(

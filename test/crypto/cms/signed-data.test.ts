@@ -14,12 +14,12 @@ import {
   setOf,
   tlv,
 } from '../../../src/crypto/asn1/der-writer.ts'
+import { readCapabilities } from '../../../src/crypto/cms/capabilities.ts'
 import * as OID from '../../../src/crypto/cms/oids.ts'
 import { readSignedData } from '../../../src/crypto/cms/read-signed-data.ts'
 import { signDetached, signedContent } from '../../../src/crypto/cms/signed-data.ts'
 import { DECRYPTION_CIPHERS } from '../../../src/crypto/content-encryption.ts'
 import type { Signer } from '../../../src/crypto/key.ts'
-import { readCapabilities } from '../../../src/crypto/smime/capabilities.ts'
 import { encryptionFor } from '../../../src/crypto/smime/encryption-choice.ts'
 import { PosternError } from '../../../src/errors.ts'
 import { makeKey, makePki, type Pki } from '../make-certificate.ts'

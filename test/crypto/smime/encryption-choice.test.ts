@@ -1,7 +1,7 @@
 /** Which algorithms a recipient gets, and who may share a message. */
 import { beforeAll, describe, expect, test } from 'vitest'
+import type { Capabilities } from '../../../src/crypto/cms/capabilities.ts'
 import * as OID from '../../../src/crypto/cms/oids.ts'
-import type { Capabilities } from '../../../src/crypto/smime/capabilities.ts'
 import {
   contentForAll,
   type EncryptionProfile,

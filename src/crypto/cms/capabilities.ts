@@ -6,11 +6,15 @@
  *
  * @module
  */
-import { DerReader, readOid } from '../asn1/der-reader.ts'
+import { DerReader, ifWellFormed, readOid } from '../asn1/der-reader.ts'
 import { oid, sequence } from '../asn1/der-writer.ts'
-import type { Capability } from '../cms/smime-attributes.ts'
 
-export type { Capability } from '../cms/smime-attributes.ts'
+/** One of SMIMECapabilities. */
+export interface Capability {
+  readonly oid: string
+  /** DER of the parameters; undefined where absent. */
+  readonly parameters: Buffer | undefined
+}
 
 /** In the order of preference. To be taken from verified signatures alone (RFC 8551 §2.7.1). */
 export type Capabilities = readonly Capability[]
@@ -23,22 +27,7 @@ export type Capabilities = readonly Capability[]
  */
 export function readCapabilities(der: Buffer): Capabilities {
   if (der.length > MAX_OCTETS) return []
-  const capabilities: Capability[] = []
-  try {
-    const outer = new DerReader(Buffer.from(der))
-    const list = outer.into(0x30)
-    outer.finish()
-    while (!list.done && capabilities.length < MAX_CAPABILITIES) {
-      const capability = list.into(0x30)
-      const type = readOid(capability.element(0x06))
-      const parameters = capability.done ? undefined : capability.element().octets
-      capability.finish()
-      capabilities.push({ oid: type, parameters })
-    }
-    return capabilities
-  } catch {
-    return []
-  }
+  return ifWellFormed(() => listOf(new DerReader(Buffer.from(der)))) ?? []
 }
 
 /** DER of SMIMECapabilities; the first 64, and of parameters no more than fits into 8 KiB. */
@@ -52,6 +41,20 @@ export function writeCapabilities(capabilities: Capabilities): Buffer {
     elements.push(element)
   }
   return sequence(...elements)
+}
+
+function listOf(outer: DerReader): Capability[] {
+  const list = outer.into(0x30)
+  outer.finish()
+  const capabilities: Capability[] = []
+  while (!list.done && capabilities.length < MAX_CAPABILITIES) {
+    const capability = list.into(0x30)
+    const type = readOid(capability.element(0x06))
+    const parameters = capability.done ? undefined : capability.element().octets
+    capability.finish()
+    capabilities.push({ oid: type, parameters })
+  }
+  return capabilities
 }
 
 const MAX_CAPABILITIES = 64

@@ -2,8 +2,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { NULL, oid, sequence } from '../../../src/crypto/asn1/der-writer.ts'
+import { readCapabilities, writeCapabilities } from '../../../src/crypto/cms/capabilities.ts'
 import * as OID from '../../../src/crypto/cms/oids.ts'
-import { readCapabilities, writeCapabilities } from '../../../src/crypto/smime/capabilities.ts'
 
 const capability = (type: string, ...parameters: Buffer[]) => sequence(oid(type), ...parameters)
 

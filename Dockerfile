@@ -14,7 +14,8 @@ FROM gcr.io/distroless/cc-debian12:nonroot
 WORKDIR /app
 COPY --from=build --chown=root:root /app /app
 COPY --from=build --chown=65532:65532 /var/lib/postern /var/lib/postern
-ENV NODE_ENV=production NODE_COMPILE_CACHE=/var/lib/postern/compiled
+# No options of Node from a base image: keys are in memory. Run it with --ulimit core=0, too.
+ENV NODE_ENV=production NODE_OPTIONS="" NODE_COMPILE_CACHE=/var/lib/postern/compiled
 USER 65532:65532
 EXPOSE 2525
 VOLUME ["/etc/postern", "/var/lib/postern"]

@@ -120,6 +120,17 @@ function version(): string {
   return `postern ${(JSON.parse(text) as { version: string }).version}`
 }
 
+/**
+ * What Node was started with from outside (`--inspect`, `--heapsnapshot-signal`, `--require`) does not
+ * reach the processes that hold keys. `bin/postern` keeps it from this one, too; an image has no shell.
+ */
+function keepOptionsFromWorkers(): void {
+  if (process.env['NODE_OPTIONS'])
+    console.error('postern: NODE_OPTIONS is kept from workers; start by bin/postern, or unset it')
+  delete process.env['NODE_OPTIONS']
+}
+
+keepOptionsFromWorkers()
 keepCompiled()
 main(process.argv.slice(2)).then(
   code => {

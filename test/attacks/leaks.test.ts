@@ -1,6 +1,6 @@
 /** What must not leave by another way, and what is left to others. @module */
 import { readFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { TestClient } from '../support/client.ts'
 import { ADDRESSES, type InboundWorld, makeInboundWorld, text } from '../support/inbound.ts'
@@ -27,15 +27,6 @@ test('B71 what a next hop refuses is refused in its words, and nothing that was 
   } finally {
     delete world.house.on.inbound
   }
-})
-
-test('B74 the gateway runs without the inspector that a signal opens', () => {
-  const top = resolve(import.meta.dirname, '../..')
-  const launcher = readFileSync(join(top, 'bin/postern'), 'utf8')
-  expect(launcher).toContain('--disable-sigusr1')
-  // Workers are started with what the primary was started with.
-  const primary = readFileSync(join(top, 'src/commands/primary.ts'), 'utf8')
-  expect(primary).toContain('execArgv: [...process.execArgv')
 })
 
 test('B76 the fields of an encrypted message stay outside, and the documents say so', async () => {

@@ -12,7 +12,7 @@ describe('every mutant', () => {
     'of %s fits: %s',
     (_row, _defect, mutant) => {
       for (const edit of editsOf(mutant)) {
-        expect(edit.file).toMatch(/^(?:src|scripts|bin)\//)
+        expect(edit.file).toMatch(PLANTED)
         expect(planted(root, edit)).not.toBe(readFileSync(join(root, edit.file), 'utf8'))
       }
       expect(mutant.tests.length).toBeGreaterThan(0)
@@ -24,6 +24,9 @@ describe('every mutant', () => {
 test('a reason is given only where there is no mutant', () => {
   expect(mutants.filter(({ row }) => row in reasons).map(({ row }) => row)).toEqual([])
 })
+
+/** Also what tells people, where a test holds it. */
+const PLANTED = /^(?:(?:src|scripts|bin)\/|Dockerfile$|(?:README|SECURITY)\.md$)/
 
 function hasTestsOf(row: string, file: string): boolean {
   const path = join(root, file)

@@ -39,11 +39,25 @@ export interface GatewayProcess {
   kill(): Promise<void>
 }
 
+/** Another way to start it than `bin/postern`, in another environment. */
+export interface Launch {
+  /** Program, and its first words; `start` and what follows comes behind them. */
+  readonly command?: readonly [string, ...string[]]
+  /** On top of ours. */
+  readonly env?: Readonly<Record<string, string>>
+}
+
 /** Starts the gateway with this configuration, and waits until it is ready. */
-export async function startGateway(folder: string, configuration: string): Promise<GatewayProcess> {
+export async function startGateway(
+  folder: string,
+  configuration: string,
+  { command = [join(TOP, 'bin/postern')], env = {} }: Launch = {},
+): Promise<GatewayProcess> {
   const file = join(folder, 'postern.yaml')
   await writeFile(file, configuration)
-  const child = spawn(join(TOP, 'bin/postern'), ['start', '--config', file], {
+  const [program, ...words] = command
+  const child = spawn(program, [...words, 'start', '--config', file], {
+    env: { ...process.env, ...env },
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
   })

@@ -53,7 +53,10 @@ export type AuthorFault =
 
 /** What is odd about how the author is written, or the fields beside it. */
 export type AuthorNote =
-  /** Control, bidirectional or invisible characters in From or in its display name, decoded. */
+  /**
+   * Control, bidirectional or invisible characters in From or in its display name, decoded. Marks of
+   * direction count where no name needs them.
+   */
   | 'from-control-characters'
   /** An encoded word that is left over in the display name: another reader may decode it, and see a name. */
   | 'from-undecodable'
@@ -93,7 +96,7 @@ export function repeatedFields(section: HeaderSection): readonly string[] {
 }
 
 function readAuthor(fields: readonly HeaderField[], notes: Set<AuthorNote>): Author {
-  for (const { body } of fields) if (hidesCharacters(body)) notes.add('from-control-characters')
+  for (const { body } of fields) if (HIDDEN.test(body)) notes.add('from-control-characters')
   const [field, other] = fields
   if (field === undefined) return none('from-missing', 'there is no From field')
   if (other !== undefined) return none('from-twice', `there are ${fields.length} From fields`)
@@ -188,8 +191,9 @@ function behind(body: string, start: number): number {
 function lookAt(parts: FieldParts, mailbox: Mailbox, notes: Set<AuthorNote>): string {
   const displayName = decodeEncodedWords(parts.phrase.trim() || (parts.comments[0] ?? ''))
   const shown = [parts.phrase, ...parts.comments].map(decodeEncodedWords)
+  if (bearsOddMarks(shown.join(' '), mailbox)) notes.add('from-control-characters')
   for (const text of shown) {
-    if (hidesCharacters(text)) notes.add('from-control-characters')
+    if (HIDDEN.test(text)) notes.add('from-control-characters')
     if (ENCODED_WORD.test(text)) notes.add('from-undecodable')
     if (PADDING.test(text)) notes.add('display-padding')
     if (holdsOtherAddress(text, mailbox)) notes.add('display-mismatch')
@@ -197,21 +201,28 @@ function lookAt(parts: FieldParts, mailbox: Mailbox, notes: Set<AuthorNote>): st
   return displayName
 }
 
-function hidesCharacters(text: string): boolean {
-  return HIDDEN.test(text)
+/**
+ * Whether a text has directional marks (UAX #9 §2.6) that are not there for a name's sake.
+ *
+ * Arabic and Hebrew names honestly bear them. But a mark is a letter without a shape: between the words
+ * of an address that is written backwards they make a reader see it forwards, where no search for
+ * addresses finds one. So they are taken among letters that run from right to left, where no at sign
+ * stands and the author's own address has no direction but one.
+ */
+function bearsOddMarks(text: string, { domain, utf8 }: Mailbox): boolean {
+  if (!MARKS.test(text)) return false
+  const isPlain = !utf8 && !A_LABEL.test(domain)
+  return !isPlain || !RIGHT_TO_LEFT.test(text) || asSeen(text).includes('@')
 }
 
-/**
- * Whether a text holds an address that is not the mailbox's. Looked for as an eye would: with letters
- * of full width, look-alike at signs and dots, invisible characters and white space around the sign.
- */
+/** As an eye sees it: with letters of full width, look-alike at signs and dots, nothing invisible. */
+function asSeen(text: string): string {
+  return text.normalize('NFKC').replace(INVISIBLE, '').replace(AT_SIGNS, '@').replace(DOTS, '.')
+}
+
+/** Whether a text holds an address that is not the mailbox's, also with white space around the sign. */
 function holdsOtherAddress(text: string, mailbox: Mailbox): boolean {
-  const seen = text
-    .slice(0, MAX_NAME)
-    .normalize('NFKC')
-    .replace(INVISIBLE, '')
-    .replace(AT_SIGNS, '@')
-    .replace(DOTS, '.')
+  const seen = asSeen(text.slice(0, MAX_NAME))
   let last = -1
   for (let at = seen.indexOf('@'); at >= 0; at = seen.indexOf('@', at + 1)) {
     const address = addressAround(seen, at, last)
@@ -260,11 +271,17 @@ const ENCODED_WORD = /=\?[^?]{1,75}\?[bq]\?/i
 
 /**
  * What no name needs and what makes one look like another: controls but for HTAB, lone surrogates,
- * line and paragraph separators, bidirectional controls, characters of no width, tags, and the mark
- * of a failed decoding. Joiners stay: Persian and Indic names need them.
+ * line and paragraph separators, bidirectional embeddings, overrides and isolates, characters of no
+ * width, tags, and the mark of a failed decoding. Joiners stay: Persian and Indic names need them.
  */
 const HIDDEN =
-  /[\0-\x08\x0a-\x1f\x7f-\x9f\p{Cs}\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffd\u{e0000}-\u{e007f}]/u
+  /[\0-\x08\x0a-\x1f\x7f-\x9f\p{Cs}\u00ad\u180e\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffd\u{e0000}-\u{e007f}]/u
+/** Left-to-right, right-to-left and Arabic letter mark. */
+const MARKS = /[\u061c\u200e\u200f]/
+/** Of the scripts that people write their names in; the Arabic letter mark is none, for all its name. */
+const RIGHT_TO_LEFT =
+  /(?=\p{L})[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}\p{Script=Adlam}]/u
+const A_LABEL = /(?:^|\.)xn--/
 const INVISIBLE =
   /[\0-\x08\x0a-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u{e0000}-\u{e007f}]|\u034f|\p{Variation_Selector}/gu
 const AT_SIGNS = /[\uff20\ufe6b]/g

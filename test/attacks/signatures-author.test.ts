@@ -65,6 +65,8 @@ describe('B22 names that pretend', () => {
     `${encoded('Ånn @ home')} <ann@partner.test>`,
     '=?iso-8859-1?Q?=C5nn?= <ann@partner.test>',
     'ann@partner.test (Ann)',
+    `${encoded('\u200fאן כהן (ספקים)\u200f')} <ann@partner.test>`,
+    `${encoded('\u061cأحمد\u200e')} <ann@partner.test>`,
   ])('B22 legitimate neighbour: %s', async From => {
     expect(await verdict(byAnn, { From })).toBe('pass good')
   })
@@ -84,6 +86,11 @@ describe('B22 names that pretend', () => {
     [`${encoded('boss@example.test\0')} <ann@partner.test>`, 'permerror from-control-characters'],
     [`${encoded('boss\n')} <ann@partner.test>`, 'permerror from-control-characters'],
     [`${encoded('\u202etset.elpmaxe')} <ann@partner.test>`, 'permerror from-control-characters'],
+    [
+      `${encoded('אן test\u200f.\u200fexample\u200f@\u200fboss')} <ann@partner.test>`,
+      'permerror from-control-characters',
+    ],
+    [`${encoded('אן \u2067boss\u2069')} <ann@partner.test>`, 'permerror from-control-characters'],
     ['=?utf-7?Q?boss+AEA-example.test?= <ann@partner.test>', 'permerror from-undecodable'],
     ['=?x-unknown?Q?boss=40example.test?= <ann@partner.test>', 'permerror from-undecodable'],
     ['=?utf-8?B?Ym9z*c0BleGFtcGxlLnRlc3Q?= <ann@partner.test>', 'permerror from-undecodable'],

@@ -152,6 +152,34 @@ describe('B22 names that pretend', () => {
       ['from-control-characters', 'display-mismatch'],
     ],
     ['From: Al\u200eice <alice@example.com>', ['from-control-characters']],
+    ['From: יוסי\u200f כהן\u200e <yossi@example.com>', []],
+    [`From: ${encoded('\u200fד"ר יוסי כהן (סמנכ"ל)\u200f')} <yossi@example.com>`, []],
+    [`From: ${encoded('\u061cأحمد\u200f 2')} <ahmad@example.com>`, []],
+    [`From: ahmad@example.com (${encoded('أحمد\u200f')})`, []],
+    [`From: ${encoded('Ann\u200e Lee')} <ann@example.com>`, ['from-control-characters']],
+    [`From: ${encoded('\u061cAnn')} <ann@example.com>`, ['from-control-characters']],
+    [`From: ${encoded('אן\u200f')} <ann@xn--6dbbec0c.test>`, ['from-control-characters']],
+    [`From: ${encoded('א\u202eב\u202c')} <ann@example.com>`, ['from-control-characters']],
+    [`From: ${encoded('א\u2067ב\u2069')} <ann@example.com>`, ['from-control-characters']],
+    [`From: ${encoded('א\u200b\u200fב')} <ann@example.com>`, ['from-control-characters']],
+    ['From: אן\u200f <א@example.com>', ['from-control-characters']],
+    // Seen from right to left: boss@example.com.
+    [
+      `From: ${encoded('אן com\u200f.\u200fexample\u200f@\u200fboss')} <eve@evil.example>`,
+      ['from-control-characters'],
+    ],
+    [
+      `From: ${encoded('אן com\u200f.\u200fexample\u200f＠\u200fboss')} <eve@evil.example>`,
+      ['from-control-characters'],
+    ],
+    [
+      `From: ${encoded('אן com\u200f.\u200fexample')} <eve@evil.example> (\u200f@\u200fboss)`,
+      ['from-control-characters'],
+    ],
+    [
+      `From: ${encoded('אן boss\u200f@example.com')} <eve@evil.example>`,
+      ['from-control-characters', 'display-mismatch'],
+    ],
     [`From: "Boss${' '.repeat(60)}" <eve@evil.example>`, ['display-padding']],
     [`From: ${encoded(`Boss${'\u3000'.repeat(20)}x`)} <eve@evil.example>`, ['display-padding']],
   ])('B22 %j is noted as %j', (from, expected) => {
@@ -173,9 +201,9 @@ describe('B22 names that pretend', () => {
   })
 
   test('B22 time is linear in the length of a hostile field', () => {
-    const hostile = ['@', 'a@', '=?utf-8?q?', '"', '(', ' ', 'a@b.c ', '(a@b.c)']
+    const hostile = ['@', 'a@', '=?utf-8?q?', '"', '(', ' ', 'a@b.c ', '(a@b.c)', 'א\u200f']
     for (const piece of hostile) {
-      const field = `From: ${piece.repeat(90_000 / piece.length)} <a@x.example>`
+      const field = `From: ${piece.repeat(90_000 / Buffer.byteLength(piece))} <a@x.example>`
       const section = parseHeaderSection(Buffer.from(`${field}\r\n\r\n`))
       expect(fastestMs(() => authorOf(section), 3)).toBeLessThan(300)
     }

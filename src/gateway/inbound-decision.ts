@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { concludeInbound } from '../policy/inbound.ts'
+import { concludeInbound, inboundReason } from '../policy/inbound.ts'
 import type { Treatment } from '../policy/treatment.ts'
 import type { Decision } from './decision.ts'
 import type { InboundReader, Reading } from './inbound.ts'
@@ -34,5 +34,10 @@ function treatmentOf({ treatment, wish }: Decision, reading: Reading): Treatment
   if (treatment.kind === 'reject' || treatment.kind === 'defer') return treatment
   const cameEncrypted = reading.encryption.result !== 'none'
   const conclusion = concludeInbound(wish, reading.verdict, cameEncrypted)
-  return conclusion.kind === 'deliver' ? treatment : conclusion
+  if (conclusion.kind !== 'deliver') return conclusion
+  if (treatment.kind !== 'relay') return treatment
+  return {
+    kind: 'relay',
+    reason: inboundReason(wish, reading.verdict, reading.encryption.result),
+  }
 }

@@ -83,6 +83,30 @@ export function explainInbound({ inbound }: Pick<Wish, 'inbound'>): readonly str
   ]
 }
 
+/** Why a message that arrived is delivered: what was seen in it. For a trace and for `explain`. */
+export function inboundReason(
+  { rule }: Pick<Wish, 'rule'>,
+  { reason }: Judged,
+  encryption: SeenEncryption,
+): string {
+  const who = rule === NO_RULE_NAME ? 'no rule matches, and it is delivered' : `rule ${rule}`
+  const came = ENCRYPTION[encryption]
+  return `${who}: ${came === undefined ? '' : `${came}; `}${reason}`
+}
+
+/** Why a message that arrived is refused, or goes another way; for the operator, not for a reply. */
+export function inboundRefusal(
+  { rule, inbound }: Pick<Wish, 'rule' | 'inbound'>,
+  { reason }: Judged,
+): string {
+  return inbound.verify === 'require'
+    ? `rule ${rule} wants a good signature (verify: require): ${reason}`
+    : `rule ${rule} does not deliver what is signed badly (onBadSignature): ${reason}`
+}
+
+/** What became of the encryption of a message. */
+export type SeenEncryption = keyof typeof ENCRYPTION
+
 /** What would have to be otherwise for another treatment; each a sentence. */
 export function* inboundChanges({
   rule,
@@ -127,3 +151,14 @@ const UNAUTHENTICATED = {
   deliver: 'cipher text that nothing vouches for is opened all the same',
   defuse: 'cipher text that nothing vouches for is opened, with remote references made harmless',
 } as const satisfies Record<InboundWish['unauthenticated'], string>
+
+const ENCRYPTION = {
+  none: undefined,
+  left: 'it came encrypted, and nobody wishes it opened',
+  opened: 'it came encrypted, and is opened',
+  unauthenticated: 'it came encrypted, and is opened, although nothing vouches for its content',
+  'no-key': 'it came encrypted, and its recipient has no key that opens it',
+  failed: 'it came encrypted, and the key that it names does not open it',
+  unreadable: 'it came encrypted in a way that is not read here',
+  refused: 'it came encrypted, and stays so, for what is in it is not fit to leave',
+} as const satisfies Readonly<Record<string, string | undefined>>

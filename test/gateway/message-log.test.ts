@@ -43,6 +43,9 @@ describe('inbound: what left', () => {
     const closed = await world.encrypted(await world.signed(EIGHT_BIT, 'ann'), ['bob'], TAGGED)
     await world.deliver(world.message(closed))
     expect(lastRecipient(world.house)).toMatchObject({
+      reason:
+        'rule inbound: it came encrypted, and is opened; ' +
+        'signed by the author, and nothing is wrong with it',
       signature: 'pass',
       signatureCode: 'good',
       encryption: 'opened',

@@ -6,8 +6,10 @@ import {
   explainInbound,
   type InboundConclusion,
   inboundChanges,
+  inboundReason,
+  inboundRefusal,
 } from '../../src/policy/inbound.ts'
-import { INBOUND_BY_DEFAULT, type InboundWish } from '../../src/policy/treatment.ts'
+import { INBOUND_BY_DEFAULT, type InboundWish, NO_RULE_NAME } from '../../src/policy/treatment.ts'
 import type { VerdictResult } from '../../src/policy/verdict.ts'
 
 const RESULTS: readonly VerdictResult[] = [
@@ -142,6 +144,30 @@ describe('in words', () => {
     expect([...inboundChanges(wish({ verify: 'require', decrypt: 'when-possible' }))]).toEqual([
       'with verify: stamp in rule r it would be delivered without one, and stamped',
     ])
+  })
+})
+
+describe('why', () => {
+  const good = { result: 'pass', reason: 'signed by the author' } as const
+
+  test('a message is delivered: what was seen in it', () => {
+    expect(inboundReason(wish({}), good, 'none')).toBe('rule r: signed by the author')
+    expect(inboundReason(wish({}), good, 'opened')).toBe(
+      'rule r: it came encrypted, and is opened; signed by the author',
+    )
+    expect(inboundReason({ rule: NO_RULE_NAME }, good, 'none')).toBe(
+      'no rule matches, and it is delivered: signed by the author',
+    )
+  })
+
+  test('it is not: which option of the rule has it so', () => {
+    const bad = { result: 'fail', reason: 'altered' } as const
+    expect(inboundRefusal(wish({ verify: 'require' }), bad)).toBe(
+      'rule r wants a good signature (verify: require): altered',
+    )
+    expect(inboundRefusal(wish({ onBadSignature: 'reject' }), bad)).toMatch(
+      /^rule r .*\(onBadSignature\): altered$/,
+    )
   })
 })
 

@@ -266,7 +266,7 @@ class Trip implements Transaction {
     if (known) return known
     const nextHop = this.#parts.nextHops.get(name)
     if (!nextHop) throw new Error(`no next hop ${name}`)
-    const offer = new Offer(nextHop, this.#opening)
+    const offer = new Offer(nextHop, name === 'outbound' ? this.#opening : veiled(this.#opening))
     this.#offers.set(name, offer)
     return offer
   }
@@ -336,6 +336,15 @@ function openingOf(reversePath: ReversePath, parameters: EsmtpParameters): Openi
     ...(declared > 0 && { sizeOctets: declared + GROWTH_OCTETS }),
   }
   return { reversePath, parameters, options }
+}
+
+/**
+ * What was opened must not come back in a report to whoever had sent it: he may be somebody who has
+ * got hold of another's cipher text. Header fields are returned then, whatever was asked for, or
+ * nothing was (RFC 3461 §4.3).
+ */
+function veiled(opening: Opening): Opening {
+  return { ...opening, parameters: new Map(opening.parameters).set('RET', 'HDRS') }
 }
 
 function replyToError(error: unknown): Reply {

@@ -29,6 +29,22 @@ test('B71 what a next hop refuses is refused in its words, and nothing that was 
   }
 })
 
+test('B71 what is reported later has no content in it, whatever the sender asks for', async () => {
+  const message = world.message(await world.encrypted(text('canary-71'), ['bob']))
+  const { inbound, outbound } = world.house.sinks
+  const client = await TestClient.open(world.house.port)
+  for (const asked of ['', ' RET=FULL ENVID=7', ' RET=HDRS']) {
+    const { end } = await client.send(ADDRESSES.mallory, [ADDRESSES.bob], message, asked)
+    expect(end!.code).toBe(250)
+    expect(inbound.messages.at(-1)!.mail).toMatch(/ RET=HDRS( ENVID=7)?$/)
+    expect(inbound.messages.at(-1)!.octets.toString()).toContain('canary-71')
+  }
+  // What is ours, and was never opened, is reported as we wish.
+  await client.send(ADDRESSES.bob, [ADDRESSES.ann], world.message(text('ours')), ' RET=FULL')
+  client.close()
+  expect(outbound.messages.pop()!.mail).toMatch(/ RET=FULL$/)
+})
+
 test('B76 the fields of an encrypted message stay outside, and the documents say so', async () => {
   const message = world.message(await world.encrypted(text('for bob'), ['bob']), {
     Subject: 'plain',

@@ -7,8 +7,7 @@
 import type { Search } from '../certstore/directory.ts'
 import type { Identities } from '../certstore/identities.ts'
 import type { Signer } from '../crypto/key.ts'
-import { PosternError } from '../errors.ts'
-import { type Mailbox, parseMailboxList } from '../mail/address.ts'
+import { type Author, authorOf } from '../mail/author.ts'
 import { decodeEncodedWords } from '../mail/encoded-word.ts'
 import { type Entity, leaves, walk } from '../mail/entity.ts'
 import type { HeaderSection } from '../mail/header-section.ts'
@@ -84,14 +83,15 @@ export async function decideAll(
   parts: DecisionParts,
   { now, signal }: { readonly now: Date; readonly signal: AbortSignal },
 ): Promise<readonly Decision[]> {
-  const known = await messageFacts(message, parts.rules)
+  const { author } = authorOf(message.section)
+  const mailbox = author.kind === 'one' ? author.mailbox : undefined
+  const known = await messageFacts(message, mailbox?.toString(), parts.rules)
   const wished = recipients.map(recipient => {
     const facts = factsFor(known, recipient)
     return { recipient, facts, wish: decide(facts, parts.rules) }
   })
   const isPromised = wished.some(({ wish }) => asksForProof(wish))
   const proven = isPromised ? await provenClasses(message, known.classes) : known.classes
-  const author = authorOf(message.section)
   // Sought once for all recipients, and only if one of them needs it.
   let copy: Promise<AuthorCopy> | undefined
   return Promise.all(
@@ -106,7 +106,7 @@ export async function decideAll(
       const findings = { signer: finding, certificate: certificateFinding(found) }
       const treatment = conclude(wish, classes, findings)
       const isCopied = treatment.kind === 'encrypt' && wish.encryptToAuthor
-      if (isCopied) copy ??= findAuthorCopy(author.mailbox, parts, { now, signal })
+      if (isCopied) copy ??= findAuthorCopy(mailbox, parts, { now, signal })
       return {
         ...recipient,
         facts: classes === facts.classes ? facts : { ...facts, classes },
@@ -129,11 +129,6 @@ function certificateFinding(found: Search | undefined): CertificateFinding {
   return { kind: 'valid', certificate, source: found.source }
 }
 
-/** The one author of a message, or why there is none (RFC 5322 §3.6.2). */
-type Author =
-  | { readonly mailbox: Mailbox }
-  | { readonly mailbox?: undefined; readonly reason: string }
-
 interface SignerSearch {
   readonly finding: SignerFinding
   readonly signer: Signer | undefined
@@ -141,12 +136,13 @@ interface SignerSearch {
 
 async function messageFacts(
   { client, reversePath, content, section }: Message,
+  author: string | undefined,
   rules: Ruleset,
 ): Promise<Omit<Facts, 'direction' | 'recipient'>> {
   const subject = section.first('subject')
   return {
     sender: reversePath?.toString() ?? '',
-    author: authorOf(section).mailbox?.toString(),
+    author,
     subject: subject === undefined ? '' : decodeEncodedWords(subject.body),
     header: headerFacts(section, rules.fieldNames),
     authenticated: client.user !== undefined,
@@ -169,23 +165,9 @@ async function partsOf(content: Content, section: HeaderSection): Promise<readon
   return [...leaves(entity)].map(leaf => leaf.mediaType)
 }
 
-function authorOf(section: HeaderSection): Author {
-  const fields = section.all('from')
-  if (fields.length !== 1) return { reason: `the message has ${fields.length} From fields` }
-  try {
-    const mailboxes = parseMailboxList(fields[0]!.body)
-    if (mailboxes.length === 1) return { mailbox: mailboxes[0]! }
-    return { reason: `the From field has ${mailboxes.length} mailboxes` }
-  } catch (error) {
-    if (error instanceof PosternError)
-      return { reason: `the From field cannot be read: ${error.message}` }
-    throw error
-  }
-}
-
 function findSigner(author: Author, identities: Identities, now: Date): SignerSearch {
-  if (author.mailbox === undefined)
-    return { finding: { kind: 'none', reason: author.reason }, signer: undefined }
+  if (author.kind === 'none')
+    return { finding: { kind: 'none', reason: author.detail }, signer: undefined }
   const found = identities.find(author.mailbox, now)
   if (found.kind !== 'found') return { finding: found, signer: undefined }
   return { finding: { kind: 'found', identity: found.identity }, signer: found.signer }

@@ -12,7 +12,8 @@ import { existsSync, globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Identities, loadIdentities } from '../../src/certstore/identities.ts'
-import { parseMailbox, parseMailboxList } from '../../src/mail/address.ts'
+import { parseMailbox } from '../../src/mail/address.ts'
+import { authorOf } from '../../src/mail/author.ts'
 import { parseHeaderSection } from '../../src/mail/header-section.ts'
 import { rule, startHouse, type TestHouse } from '../gateway/house.ts'
 import { type Outcome, TestClient } from '../support/client.ts'
@@ -337,22 +338,13 @@ function isForbidden(octets: Buffer): boolean {
 /** The message itself where it has one author, else with one: without, nobody may sign. */
 function withOneAuthor(octets: Buffer): Buffer {
   const section = parseHeaderSection(octets)
-  const fields = section.all('from')
-  if (fields.length === 1 && isOneMailbox(fields[0]!.body)) return octets
+  if (authorOf(section).author.kind === 'one') return octets
   const others = section.fields.filter(({ key }) => key !== 'from').map(field => field.octets)
   return Buffer.concat([
     Buffer.from(`From: ${AUTHOR}\r\n`),
     ...others,
     octets.subarray(section.sizeOctets),
   ])
-}
-
-function isOneMailbox(body: string): boolean {
-  try {
-    return parseMailboxList(body).length === 1
-  } catch {
-    return false
-  }
 }
 
 /** Signs for whoever asks. */

@@ -372,6 +372,20 @@ describe('an always that cannot be met', () => {
     expect(sinks.outbound.messages).toHaveLength(0)
   })
 
+  test.each([
+    'alice@example.test, nobody@example.test',
+    'alice@example.test\r\nFrom: nobody@example.test',
+    'Team: alice@example.test;',
+    'Alice\r\n \r\n <alice@example.test>',
+    '"Alice" alice@example.test',
+  ])('B23 nobody signs where two readers could see two authors: %j', async from => {
+    const { port, sinks } = await house()
+    const sender = await client(port)
+    const { end } = await sender.send('alice@example.test', ['bob@partner.test'], message(from))
+    expect(`${end?.code} ${end?.text}`).toMatch(/^550 5\.7\.5 /)
+    expect(sinks.outbound.messages).toHaveLength(0)
+  })
+
   test('defer: 451 4.7.5', async () => {
     const { port, sinks } = await house({ rules: [rule('o', 'always', { otherwise: 'defer' })] })
     const { end } = await send(port, ['bob@partner.test'])

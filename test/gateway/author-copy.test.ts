@@ -88,7 +88,7 @@ describe('what a copy must not cost', () => {
     expect(() => opened(toCleo!, people[ANN]!)).toThrow(/recipient/i)
   })
 
-  test('strength: an RSA key of the author gets OAEP beside an elliptic curve', async () => {
+  test('B70 strength: an RSA key of the author gets OAEP beside an elliptic curve', async () => {
     const alice = await person(ALICE, 'rsa-2048')
     const [message] = await sent([EVE], { identities: await identitiesOf(alice) })
     expect(openEntity(message!.octets, alice).management).toMatch(/^2a864886f70d010107 /)

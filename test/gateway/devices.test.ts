@@ -68,7 +68,7 @@ describe('what a recipient has told that he can read', () => {
     expect(cipherOf(toAnn!.octets, desktop)).toBe(cipher)
   })
 
-  test('each of his devices: the cipher that all of them read', async () => {
+  test('B70 each of his devices: the cipher that all of them read', async () => {
     for (const [one, other, cipher] of [
       [GCM, GCM, 'aes-256-gcm'],
       [GCM, CBC, 'aes-256-cbc'],
@@ -83,6 +83,17 @@ describe('what a recipient has told that he can read', () => {
       for (const who of [desktop, phone]) expect(cipherOf(toAnn!.octets, who)).toBe(cipher)
     }
   })
+
+  test.each(['p-256', 'rsa-2048'] as const)(
+    'B70 one of his devices makes nobody else his message weaker, nor unreadable: %s',
+    async key => {
+      const other = await device(BEN, key)
+      const messages = await sent([desktop, phone, other], [ANN, BEN], { devices: 'all' })
+      expect(messages).toHaveLength(2)
+      const toBen = messages.find(({ forwardPaths }) => forwardPaths.includes(BEN))!
+      expect(openEntity(toBen.octets, other).recipients).toBe(1)
+    },
+  )
 
   test('B70 makes nobody else his message weaker, nor unreadable', async () => {
     const messages = await sent([{ ...desktop, capabilities: GCM }, ben], [ANN, BEN], {})

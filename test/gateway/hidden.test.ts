@@ -66,6 +66,26 @@ describe('B67 the Bcc field', () => {
   })
 })
 
+describe('B67 who is hidden has a message of his own', () => {
+  test('each of several', async () => {
+    const messages = await sent([ANN, CLEO, BEN], [ANN], ENCRYPT)
+    expect(messages.map(it => it.forwardPaths.join()).toSorted()).toEqual([ANN, BEN, CLEO])
+  })
+
+  test.each(['Bcc', 'bcc', 'Resent-Bcc', 'Bcc '])('also where %j names him', async name => {
+    const messages = await sent([ANN, CLEO], [ANN], ENCRYPT, `${name}: ${CLEO}\r\n`)
+    expect(messages.map(it => it.forwardPaths.join()).toSorted()).toEqual([ANN, CLEO])
+  })
+
+  test.each([
+    ['To', '', [ANN, CLEO, '<<>']],
+    ['Cc', `Cc: ${CLEO}, "without end\r\n`, [ANN]],
+  ])('and everybody is, where %s cannot be read', async (_, extra, visible) => {
+    const messages = await sent([ANN, CLEO], visible, ENCRYPT, extra)
+    expect(messages.map(it => it.forwardPaths.join()).toSorted()).toEqual([ANN, CLEO])
+  })
+})
+
 describe('one certificate for several', () => {
   test('stands in a message once', async () => {
     const [message, ...others] = await sent([ANN, BEN], [ANN, BEN], ENCRYPT)

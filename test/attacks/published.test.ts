@@ -6,6 +6,8 @@ import type { Harvested, Offer } from '../../src/certstore/harvested.ts'
 import { clearSign } from '../../src/crypto/smime/clear-sign.ts'
 import { parseCertificate } from '../../src/crypto/x509/certificate.ts'
 import { type Issued, issue } from '../../src/crypto/x509/issue.ts'
+import { alternativeNames, mailAddress, smtpUtf8Mailbox } from '../crypto/make-certificate.ts'
+import { clearBy, vouchedFor } from '../support/crafted-signatures.ts'
 import { FORGED_SUBJECTS, forgeries } from '../support/forgeries.ts'
 import { lifetime } from '../support/identity-folder.ts'
 import {
@@ -55,17 +57,23 @@ describe('B0 CVE-2026-2748: white space and more in the address of a certificate
     'Ann <ann@partner.test>',
     '"ann"@partner.test ',
   ])('B0 CVE-2026-2748 %j is not ann@partner.test', async address => {
-    const { result } = await signedWith([address])
-    expect(result).not.toBe('pass')
+    const results = [await resultOf('rfc822Name', address), await resultOf('SmtpUTF8', address)]
+    expect(results).not.toContain('pass')
   })
 
   test('B0 CVE-2026-2748 the address itself is', async () => {
-    expect(await signedWith(['ann@partner.test'])).toMatchObject({ result: 'pass' })
+    expect(await resultOf('rfc822Name', ADDRESSES.ann)).toBe('pass')
+    expect(await resultOf('SmtpUTF8', ADDRESSES.ann)).toBe('pass')
   })
 
-  async function signedWith(addresses: readonly string[]) {
-    const who = await certified(addresses)
-    return world.deliver(world.message(await signedBy(who)))
+  /** With a certificate that bears an address, as it stands there, as a name of this kind. */
+  async function resultOf(kind: 'rfc822Name' | 'SmtpUTF8', address: string): Promise<string> {
+    const names =
+      kind === 'rfc822Name'
+        ? mailAddress(address)
+        : alternativeNames(smtpUtf8Mailbox(Buffer.from(address)))
+    const who = await vouchedFor(world, [names])
+    return (await world.deliver(world.message(await clearBy(world, who)))).result
   }
 })
 
@@ -85,9 +93,17 @@ describe('B0 CVE-2026-27443 CVE-2026-29143: fields inside the S/MIME entity', ()
   test('B0 CVE-2026-27443 CVE-2026-29143 encrypted or signed, they are not those of the message', async () => {
     const inner = Buffer.from(INNER.join('\r\n'))
     const signed = await world.signed(inner, 'mallory')
+    const encrypted = (entity: Buffer) =>
+      world.encrypted(entity, ['bob'], { cipher: 'aes-256-gcm' })
+    // RFC 9788: what says that it is protected counts only where the author has signed it.
+    const hp = Buffer.from(inner.toString().replace('text/plain', 'text/plain; hp="cipher"'))
     for (const entity of [
-      await world.encrypted(inner, ['bob'], { cipher: 'aes-256-gcm' }),
-      await world.encrypted(signed, ['bob'], { cipher: 'aes-256-gcm' }),
+      await encrypted(inner),
+      await encrypted(signed),
+      await encrypted(hp),
+      await encrypted(await world.signed(hp, 'mallory')),
+      await encrypted(await world.signed(hp, 'ann')),
+      await world.signed(hp, 'mallory'),
       signed,
       await world.signed(inner, 'mallory', { format: 'opaque' }),
     ]) {
@@ -290,16 +306,24 @@ describe('B0 CVE-2026-27441 CVE-2026-2743 CVE-2026-44128: commands, paths, progr
 
   test('B0 CVE-2026-2743 what a sender names is no path: nothing of it comes to be in a folder of ours', async () => {
     const before = readdirSync(world.folder, { recursive: true })
-    const name = '../../../../postern-was-here'
-    const entity = Buffer.from(
-      `Content-Type: application/octet-stream; name="${name}.p7m"\r\n` +
-        `Content-Disposition: attachment; filename="${name}.p7m"\r\n\r\nx\r\n`,
-    )
-    await world.deliver(world.message(entity, { 'Message-ID': `<${name}@partner.test>` }))
-    const certificate = await certified([`${name}@partner.test`])
-    await world.deliver(
-      world.message(await signedBy(certificate), { From: `${name}@partner.test` }),
-    )
+    const file = join(world.folder, 'postern-was-here')
+    // From whatever folder one sets out, this leads to the file.
+    const path = `${'../'.repeat(20)}..${file}`
+    const named =
+      `Content-Type: application/octet-stream; name="${path}.p7m"\r\n` +
+      `Content-Disposition: attachment; filename="${path}.p7m"\r\n\r\nx\r\n`
+    const fields = { 'Message-ID': `<${path}@partner.test>`, Subject: path }
+    for (const entity of [
+      Buffer.from(named),
+      await world.encrypted(Buffer.from(named), ['bob'], { cipher: 'aes-256-gcm' }),
+      await world.signed(Buffer.from(named), 'ann'),
+    ])
+      await world.deliver(world.message(entity, fields))
+    // An address may be a whole path, and be somebody's.
+    const address = `${file}@partner.test`
+    const who = await certified([address])
+    const message = world.message(await signedBy(who), { ...fields, From: address })
+    expect(await world.deliver(message)).toMatchObject({ result: 'pass' })
     expect(readdirSync(world.folder, { recursive: true })).toEqual(before)
   })
 })

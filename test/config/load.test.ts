@@ -241,7 +241,13 @@ describe('values', () => {
 describe('tags of the subject', () => {
   const tagged = (tags: string) => ({ stamp: `{ subject: ${tags} }` })
 
-  test('off unless they are asked for, each with a default', async () => {
+  test('B65 off unless they are asked for', async () => {
+    expect((await load({})).stamp.subject).toBeUndefined()
+    expect((await load({ stamp: '{}' })).stamp.subject).toBeUndefined()
+    expect((await load(tagged('off'))).stamp.subject).toBeUndefined()
+  })
+
+  test('each with a default, where they are asked for', async () => {
     const { stamp } = await load(tagged('{ none: "[unsigned]", decrypted: "" }'))
     expect(stamp).toEqual({
       key: undefined,
@@ -252,7 +258,6 @@ describe('tags of the subject', () => {
         decrypted: '',
       },
     })
-    expect((await load(tagged('off'))).stamp.subject).toBeUndefined()
   })
 
   test.each([

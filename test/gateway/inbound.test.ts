@@ -2,7 +2,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { checkSeal } from '../../src/gateway/seal.ts'
 import { base64Lines } from '../../src/mail/base64.ts'
+import { parseHeaderSection } from '../../src/mail/header-section.ts'
+import type { InboundWish } from '../../src/policy/treatment.ts'
 import { ADDRESSES, type InboundWorld, makeInboundWorld, text } from '../support/inbound.ts'
+import { claims } from '../support/lenient-reader.ts'
 import { STAMP_KEY } from './house.ts'
 
 let world: InboundWorld
@@ -160,6 +163,55 @@ describe('the stamp', () => {
     expect(section.fields[0]?.key).toBe('authentication-results')
   })
 
+  test.each<[string, Partial<InboundWish>]>([
+    ['by default', {}],
+    ['nothing is to be looked at', { verify: 'never', decrypt: 'never' }],
+    ['signatures are not to be looked at', { verify: 'never' }],
+    ['what is encrypted stays so', { decrypt: 'never' }],
+    ['a bad signature leads another way', { onBadSignature: { route: 'review' } }],
+    ['a good signature is taken off', { strip: 'signature' }],
+    ['what is open is defused', { unauthenticated: 'defuse' }],
+  ])('B66 is on every message, once, sealed and in the log: %s', async (_, wish) => {
+    const small = { ann: 'p-256', mallory: 'p-256' } as const
+    const other = await makeInboundWorld({ wish, keys: small })
+    const signed = await other.signed(text('hello'), 'ann')
+    for (const entity of [
+      text('hello'),
+      signed,
+      Buffer.from(signed.toString('latin1').replace('hello', 'hallo'), 'latin1'),
+      await other.signed(text('hello'), 'mallory', { format: 'opaque' }),
+      await other.encrypted(signed, ['bob']),
+      await other.encrypted(text('hello'), ['bob']),
+      await other.encrypted(text('hello'), ['carol']),
+      Buffer.from('Content-Type: application/pkcs7-mime; smime-type=signed-data\r\n\r\n!\r\n'),
+      Buffer.from(
+        `Content-Type: multipart/mixed; boundary=b\r\n\r\n${'--b\r\n\r\n'.repeat(20_000)}`,
+      ),
+    ]) {
+      const { inbound, review } = other.house.sinks
+      const before = [...inbound.messages, ...review.messages]
+      await other.deliverAll(other.message(entity))
+      const [message, ...more] = [...inbound.messages, ...review.messages].filter(
+        it => !before.includes(it),
+      )
+      expect(more).toEqual([])
+      const { fields } = parseHeaderSection(message!.octets)
+      expect(fields.slice(0, 3).map(({ name }) => name)).toEqual(STAMP)
+      expect(claims(message!.octets, 'gw.example.test').map(({ name }) => name)).toEqual(
+        fields.slice(0, 5).flatMap(({ key }) => (OF_STAMP.test(key) ? [key] : [])),
+      )
+      expect(checkSeal(fields, 'gw.example.test', [], STAMP_KEY).kind).toBe('good')
+      const [line] = other.house.told('message').slice(-1)
+      expect(line!['recipients']).toMatchObject([
+        {
+          signature: /smime=(\w+)/.exec(fields[0]!.body)![1],
+          encryption: /^[\w-]+/.exec(fields[2]!.body)![0],
+        },
+      ])
+    }
+    await other.close()
+  })
+
   test('B64 is sealed, and takes the place of what came in our name', async () => {
     const message = world.message(text('hello'), {
       'Authentication-Results': 'gw.example.test; smime=pass',
@@ -197,3 +249,7 @@ function spoilKey(entity: Buffer, serialNumber: Buffer): Buffer {
   der[der.indexOf(serialNumber) + serialNumber.length + 100]! ^= 1
   return Buffer.concat([entity.subarray(0, at), base64Lines(der)])
 }
+
+/** What stands on top of every message, in this order. */
+const STAMP = ['Authentication-Results', 'X-Postern-Signature', 'X-Postern-Encryption']
+const OF_STAMP = /^(?:authentication-results|x-postern-.*)$/

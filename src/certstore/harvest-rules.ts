@@ -90,6 +90,22 @@ export function isUsable({ usableFrom, removedAt }: StoredCertificate, now: numb
   return removedAt === null && usableFrom !== null && usableFrom <= now
 }
 
+/**
+ * The one of a mailbox that is encrypted to: of those that may be used and whose time it is the newest,
+ * as a directory chooses. Undefined where there is none.
+ */
+export function inUseOf({ certificates }: StoreRecord, now: number): Certificate | undefined {
+  return certificates
+    .filter(stored => isUsable(stored, now))
+    .map(({ der }) => parseCertificate(der))
+    .filter(({ notBefore, notAfter }) => notBefore.getTime() <= now && now <= notAfter.getTime())
+    .toSorted(
+      (one, other) =>
+        other.notBefore.getTime() - one.notBefore.getTime() ||
+        (one.fingerprint < other.fingerprint ? -1 : 1),
+    )[0]
+}
+
 /** Whether the mailbox is known, and nobody has it from this issuer who was not taken out. */
 export function isOfNewIssuer({ issuer }: Certificate, { certificates }: StoreRecord): boolean {
   return (

@@ -16,6 +16,7 @@ import { type Log, silentLog, visible } from '../log.ts'
 import type { Mailbox } from '../mail/address.ts'
 import {
   type HarvestRules,
+  inUseOf,
   isOfNewIssuer,
   isUsable,
   judge,
@@ -218,11 +219,7 @@ function changeTo(stored: StoredCertificate, event: string, at: number) {
 }
 
 function pendingOf(matchKey: string, record: StoreRecord, now: number): PendingCertificate[] {
-  const inUse = record.certificates
-    .filter(stored => isUsable(stored, now))
-    .map(({ der }) => parseCertificate(der))
-    .filter(({ notAfter }) => notAfter.getTime() >= now)
-    .toSorted((one, other) => other.notBefore.getTime() - one.notBefore.getTime())[0]
+  const inUse = inUseOf(record, now)
   return record.certificates
     .filter(stored => stored.removedAt === null && !isUsable(stored, now))
     .map(({ der, firstSeen, usableFrom, fingerprint }) => {

@@ -185,6 +185,22 @@ describe('harvested', () => {
     expect(await harvested.pending()).toEqual([])
   })
 
+  test('in use is the newest whose time it is', async () => {
+    const { state, harvested, offer } = open({ perDay: 9 })
+    const withLife = async (notBefore: string, notAfter = LATER) =>
+      parseCertificate(
+        (await person('ann@partner.test', { notBefore: new Date(notBefore), notAfter })).der,
+      )
+    const over = await withLife('2026-06-01', new Date('2026-11-01'))
+    const early = await withLife('2027-01-01')
+    for (const one of [first, over, early]) {
+      await offer(one, state.now++)
+      await harvested.approve(ann, one.fingerprint)
+    }
+    await offer(other[0]!)
+    expect(await harvested.pending()).toMatchObject([{ certificate: other[0], inUse: first }])
+  })
+
   test('B49 another issuer of a known mailbox is told', async () => {
     const { state, lines, harvested, offer } = open()
     const stranger = await issue({

@@ -263,6 +263,7 @@ describe('the harvest', () => {
       /^accepted for Bob@partner\.test: CN=bob.* may be used from now on$/,
     )
     expect(accepted.code).toBe(0)
+    expect(accepted.out).not.toContain('nothing changes')
     expect((await run('pending')).out).toBe('0 certificates wait')
 
     const told = await run('history', address)
@@ -334,6 +335,49 @@ describe('the harvest', () => {
     const told = await run('why', address)
     expect(told.out).toContain(`  fingerprint  ${fingerprintOf(older)}`)
     expect(told.out).not.toContain(fingerprintOf(bob))
+  })
+
+  test('accepted, and older than what is in use: it is told that nothing changes', async () => {
+    await harvest(bob)
+    const older = await person(address, { notBefore: days(-20) })
+    await harvest(older, 1000)
+    const { out, code } = await run('accept', address)
+    expect(out.split('\n')).toEqual([
+      expect.stringMatching(/^accepted for bob@partner\.test: CN=bob/),
+      expect.stringMatching(
+        new RegExp(
+          `^nothing changes now: CN=bob.*${fingerprintOf(bob)}, is newer and stays in use$`,
+        ),
+      ),
+    ])
+    expect(code).toBe(0)
+    const { considered } = JSON.parse((await run('why', address, '--json')).out)
+    expect(considered[0].fingerprint).toBe(fingerprintOf(bob))
+
+    await run('undo', address)
+    const told = await run('accept', address, fingerprintOf(older), '--json')
+    expect(JSON.parse(told.out)).toMatchObject({
+      accepted: { fingerprint: fingerprintOf(older) },
+      inUse: { fingerprint: fingerprintOf(bob) },
+      unchanged: expect.stringContaining('is newer'),
+    })
+  })
+
+  test('accepted, and older, where all devices are encrypted to: that changes something', async () => {
+    const text = await readFile(config, 'utf8')
+    await writeFile(config, `${text}directory: { devices: all }\n`)
+    await harvest(bob)
+    await harvest(await person(address, { notBefore: days(-20) }), 1000)
+    const { out, code } = await run('accept', address)
+    expect(out).not.toContain('nothing changes')
+    expect(code).toBe(0)
+  })
+
+  test('accepted, and its time is over: the same', async () => {
+    await harvest(await person(address, { notBefore: days(-20), notAfter: days(-10) }))
+    const over = await person(address, { notBefore: days(-8), notAfter: days(-1) })
+    await harvest(over, 1000)
+    expect((await run('accept', address)).out).toMatch(/^nothing changes now: it is expired$/m)
   })
 
   test('where several wait, or none, one has to be named', async () => {

@@ -1,7 +1,7 @@
 /** What must not leave by another way, and what is left to others. @module */
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestClient } from '../support/client.ts'
 import { ADDRESSES, type InboundWorld, makeInboundWorld, text } from '../support/inbound.ts'
 
@@ -51,17 +51,54 @@ test('B76 the fields of an encrypted message stay outside, and the documents say
   })
   const { section } = await world.deliver(message)
   expect(section.first('subject')?.body).toBe('plain')
-  const security = readFileSync(resolve(import.meta.dirname, '../../SECURITY.md'), 'utf8')
-  expect(security).toContain('does not protect Subject')
+  expect(section.first('from')?.body).toBe('Ann <ann@partner.test>')
+  expect(section.first('to')?.body).toBe('bob@example.test')
+  expect(document('SECURITY.md')).toMatch(
+    /signature does not protect Subject, To and Date .*, and encryption does not hide them, nor From/,
+  )
+  expect(document('README.md')).toContain('Protect or hide Subject, From and To')
 })
 
-test('B78 signatures of DKIM and ARC pass as they came: others check them in front', async () => {
-  const fields = {
+describe('B78 signatures of DKIM and ARC', () => {
+  const FIELDS = {
     'DKIM-Signature': 'v=1; a=rsa-sha256; d=partner.test; s=k; h=from; bh=YQ==; b=YQ==',
     'ARC-Seal': 'i=1; a=rsa-sha256; cv=none; d=partner.test; s=k; b=YQ==',
     'ARC-Authentication-Results': 'i=1; gw.example.test; smime=pass',
   }
-  const { section, result } = await world.deliver(world.message(text('hello'), fields))
-  for (const [name, body] of Object.entries(fields)) expect(section.first(name)?.body).toBe(body)
-  expect(result).toBe('none')
+
+  test('B78 pass as they came, above what they are over: others check them in front', async () => {
+    const message = world.message(text('hello'), FIELDS)
+    const { octets, section, result } = await world.deliver(message)
+    for (const [name, body] of Object.entries(FIELDS)) expect(section.first(name)?.body).toBe(body)
+    expect(result).toBe('none')
+    // Below what we put on top, nothing that they are over has changed.
+    expect(octets.subarray(-message.length).equals(message)).toBe(true)
+  })
+
+  test('B78 vouch for nothing: neither do they make a good message, nor a bad one', async () => {
+    const signed = await world.signed(text('hello'), 'ann')
+    expect((await world.deliver(world.message(signed, FIELDS))).result).toBe('pass')
+    const alone = { ...FIELDS, 'Authentication-Results': 'mx.example.test; dkim=pass smime=pass' }
+    const copy = await world.deliver(world.message(text('hello'), alone))
+    expect([copy.result, copy.code]).toEqual(['none', 'not-signed'])
+  })
+
+  test('B78 are to be made behind us, and checked in front, as the documents say', () => {
+    const readme = document('README.md')
+    expect(readme).toContain('let SPF, DKIM and ARC be checked in front of it')
+    expect(readme).toContain('let DKIM sign behind it on the way out')
+  })
 })
+
+test('B68 the content filter belongs behind the gateway on the way in, as the documents say', () => {
+  expect(document('README.md')).toContain(
+    'Let your content filter stand behind Postern on the way in',
+  )
+  expect(document('SECURITY.md')).toContain('content filter stand behind the gateway on the way in')
+})
+
+/** What it says, whatever the lines it is written in. */
+function document(name: string): string {
+  const path = resolve(import.meta.dirname, '../..', name)
+  return readFileSync(path, 'utf8').replaceAll(/\s+/g, ' ')
+}

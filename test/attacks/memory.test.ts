@@ -1,5 +1,5 @@
 /** Nobody looks into a process that holds keys, and none leaves its memory behind. @module */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
@@ -60,6 +60,7 @@ describe(`what runs${NO_PROC}`, () => {
       expect(limits).toMatch(/^Max core file size +0 +0 /m)
       process.kill(pid, 'SIGUSR1')
     }
+    expect(statSync(join(folder.path, 'data')).mode & 0o777).toBe(0o700)
     await sleep(300)
     expect(processesOf(gateway.pid)).toEqual(processes)
     expect(gateway.errors()).not.toContain('Debugger listening')
@@ -109,5 +110,6 @@ nextHop:
   outbound: { host: 127.0.0.1, port: 2601, tls: none }
 identities: [{ files: identities/ }]
 rules: [{ name: outbound, when: { direction: outbound }, then: { sign: always } }]
+state: data/
 workers: 2
 `

@@ -1,3 +1,4 @@
+import { KeyObject } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -503,6 +504,22 @@ describe('faults', () => {
     expect(identities.all[0]!.path).toEqual([])
   })
 
+  test('B73 a key is a handle: nothing of it stands in an identity as text or octets', async () => {
+    const { privateKey } = await writeIdentity('ann.pem')
+    const { identities } = await load()
+    const ours = identities.all[0]!.privateKey
+    expect(ours).toBeInstanceOf(KeyObject)
+    expect(ours.equals(privateKey)).toBe(true)
+    const secret = Buffer.from(privateKey.export({ format: 'jwk' }).d!, 'base64url')
+    const told = [...reached(identities)]
+    expect(told.length).toBeGreaterThan(10)
+    for (const one of told) {
+      const octets = Buffer.from(one)
+      expect(octets.includes(secret)).toBe(false)
+      expect(octets.includes('PRIVATE KEY')).toBe(false)
+    }
+  })
+
   test.skipIf(process.platform === 'win32')('B73 the file can be read by others', async () => {
     await writeIdentity('ann.pem')
     for (const mode of [0o640, 0o604, 0o620]) {
@@ -632,6 +649,16 @@ async function writeIdentity(name: string, options: Partial<IssueOptions> = {}):
   if (name.includes('/')) mkdirSync(join(folder.path, name, '..'), { recursive: true })
   folder.write(name, identityPem(issued))
   return issued
+}
+
+/** All texts and octets that can be reached from a value. */
+function* reached(value: unknown, seen = new Set<unknown>()): Generator<string | Uint8Array> {
+  if (typeof value === 'string' || value instanceof Uint8Array) yield value
+  else if (typeof value === 'object' && value !== null && !seen.has(value)) {
+    seen.add(value)
+    const inside = value instanceof Map || value instanceof Set ? [...value] : []
+    for (const one of [...inside, ...Object.values(value)]) yield* reached(one, seen)
+  }
 }
 
 function signerOf(found: Found): Buffer {

@@ -22,7 +22,7 @@ const folder = mkdtempSync(join(tmpdir(), 'postern-stamp-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
 describe('the key of the seal', () => {
-  test('is made once, by whoever comes first, and for its owner alone', async () => {
+  test('B73 is made once, by whoever comes first, and for its owner alone', async () => {
     const state = join(folder, 'new', 'state')
     expect(await findStampKey(state)).toBeUndefined()
     const keys = await Promise.all(Array.from({ length: 20 }, () => loadStampKey(state)))

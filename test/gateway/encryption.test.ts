@@ -147,6 +147,20 @@ describe('a certificate that may not be used', () => {
   )
 })
 
+test('B76 who writes to whom about what stays outside as it was, and nothing of it goes inside', async () => {
+  const { port, sinks } = await house('always', { sign: 'always' })
+  expect((await send(port, [ANN])).end?.code).toBe(250)
+  const [message] = sinks.outbound.messages
+  const head = message!.octets.toString('latin1', 0, message!.octets.indexOf('\r\n\r\n'))
+  for (const line of [
+    'From: alice@example.test',
+    `To: ${ANN}, ${BEN}, x@y.test`,
+    'Subject: figures',
+  ])
+    expect(head.split('\r\n')).toContain(line)
+  expect(opened(message!, ANN)).not.toMatch(/^(?:From|To|Subject|Date):/im)
+})
+
 describe('a silent directory', () => {
   test.each(['when-possible', 'always'] as const)(
     'B69 encrypt %s: 451, and nothing leaves',

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { fstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -243,6 +243,7 @@ describe(`on the disk${NO_PROC}`, () => {
       expect(readdirSync(folder)).toEqual([])
       const files = openFiles()
       expect(files).toHaveLength(1)
+      expect(fstatSync(Number(files[0])).mode & 0o777).toBe(0o600)
       const stored = readFileSync(`/proc/self/fd/${files[0]!}`)
       expect(stored.length).toBeGreaterThan(10 ** 6)
       for (const word of [canary, 'canary', 'plaintext\r\n']) {
@@ -254,7 +255,7 @@ describe(`on the disk${NO_PROC}`, () => {
     },
   )
 
-  test.skipIf(NO_PROC)('two files of the same octets have nothing in common', async () => {
+  test.skipIf(NO_PROC)('B72 two files of the same octets have nothing in common', async () => {
     const store = contentStore({ memoryPerMessageOctets: 0, folder })
     const chunk = Buffer.alloc(4096, 'same')
     const contents = [await written(store, [chunk]), await written(store, [chunk])]

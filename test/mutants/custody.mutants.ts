@@ -2,8 +2,155 @@
 import type { Mutant } from './mutant.ts'
 
 const MEMORY = ['test/attacks/memory.test.ts'] as const
+const LEAKS = ['test/attacks/leaks.test.ts'] as const
+const RECEIPTS = ['test/attacks/signatures.test.ts'] as const
+const PUBLISHED = ['test/attacks/published.test.ts'] as const
+const CONTENT = ['test/mail/content.test.ts'] as const
+const IDENTITIES = ['test/certstore/identities.test.ts'] as const
+const EVEN_TIME = ['test/gateway/even-time.test.ts'] as const
+
+const GATEWAY = 'src/gateway/gateway.ts'
+const FILE_PART = 'src/mail/content-file.ts'
+const OCTETS = 'src/gateway/inbound-octets.ts'
 
 export const MUTANTS: readonly Mutant[] = [
+  {
+    row: 'B36',
+    defect: 'a message that asks for a receipt leads to one more',
+    file: GATEWAY,
+    find: 'await withReadings(decided, reader)',
+    replace:
+      "[...(await withReadings(decided, reader)), ...(section.first('disposition-notification-to') ? decided.map(it => ({ ...it, direction: 'outbound' as const })) : [])]",
+    tests: RECEIPTS,
+  },
+  {
+    row: 'B36',
+    defect: 'a signature that asks for a receipt is told from another',
+    file: 'src/crypto/cms/verify-signer.ts',
+    find: 'if (!matter.digests.get(digest.name)?.equals(attributes.messageDigest))',
+    replace:
+      "if (attributes.values.has('1.2.840.113549.1.9.16.2.1') || !matter.digests.get(digest.name)?.equals(attributes.messageDigest))",
+    tests: RECEIPTS,
+  },
+  {
+    row: 'B68',
+    defect: 'what was opened leaves as it came',
+    file: 'src/gateway/inbound.ts',
+    find: 'return cut === 0 ? undefined : places[cut]',
+    replace: 'return undefined',
+    tests: PUBLISHED,
+  },
+  {
+    row: 'B68',
+    defect: 'what stays closed is not told from what was never encrypted',
+    file: 'src/gateway/encryption-reading.ts',
+    find: 'return { result: opening.kind, notes: [] }',
+    replace: "return { result: 'none', notes: [] }",
+    tests: PUBLISHED,
+  },
+  {
+    row: 'B68',
+    defect: 'the documents put the filter in front',
+    file: 'README.md',
+    find: 'behind Postern on the way in',
+    replace: 'in front of Postern on the way in',
+    tests: LEAKS,
+  },
+  {
+    row: 'B71',
+    defect: 'a report may have the content in it',
+    file: GATEWAY,
+    find: "name === 'outbound' ? this.#opening : veiled(this.#opening)",
+    replace: 'this.#opening',
+    tests: LEAKS,
+  },
+  {
+    row: 'B71',
+    defect: 'what the sender asks for goes before',
+    file: GATEWAY,
+    find: "new Map(opening.parameters).set('RET', 'HDRS')",
+    replace: "new Map([['RET', 'HDRS'], ...opening.parameters])",
+    tests: LEAKS,
+  },
+  {
+    row: 'B71',
+    defect: 'our own mail is reported without its content',
+    file: GATEWAY,
+    find: "name === 'outbound' ? this.#opening : veiled(this.#opening)",
+    replace: 'veiled(this.#opening)',
+    tests: LEAKS,
+  },
+  {
+    row: 'B71',
+    defect: 'what is refused was taken by us, who would have to send it back',
+    file: GATEWAY,
+    find: 'reply: worst(replies),',
+    replace: "reply: reply('delivered'),",
+    tests: LEAKS,
+  },
+  {
+    row: 'B71',
+    defect: 'what was opened is written to the log',
+    file: GATEWAY,
+    find: 'if (isPositive(answer)) await this.#harvest(decisions)',
+    replace:
+      "for (const { reading } of decisions) if (reading?.delivery.kind === 'entity') for await (const octets of reading.delivery.place.content.read()) this.#parts.log.info('opened', { octets: String(octets) })",
+    tests: LEAKS,
+  },
+  {
+    row: 'B72',
+    defect: 'contents are held as they are',
+    file: FILE_PART,
+    find: 'this.#cipher!.update(chunk)',
+    replace: 'Buffer.from(chunk)',
+    and: [
+      {
+        file: FILE_PART,
+        find: 'yield decipher.update(block.subarray(0, octets))',
+        replace: 'yield Buffer.from(block.subarray(0, octets))',
+      },
+    ],
+    tests: CONTENT,
+  },
+  {
+    row: 'B72',
+    defect: 'all files have one key',
+    file: FILE_PART,
+    find: '#key = randomBytes(32)',
+    replace: '#key = Buffer.alloc(32, 1)',
+    tests: CONTENT,
+  },
+  {
+    row: 'B72',
+    defect: 'the file keeps its name',
+    file: FILE_PART,
+    find: 'unlink(path, unlinkError => this.#done(unlinkError))',
+    replace: 'this.#done(null)',
+    tests: CONTENT,
+  },
+  {
+    row: 'B72',
+    defect: 'others may read the file',
+    file: FILE_PART,
+    find: "'wx+', 0o600,",
+    replace: "'wx+', 0o644,",
+    tests: CONTENT,
+  },
+  {
+    row: 'B72',
+    defect: 'others may look into the folder of the state',
+    file: 'src/commands/assembly.ts',
+    find: 'mkdirSync(config.state, { recursive: true, mode: 0o700 })',
+    replace: 'mkdirSync(config.state, { recursive: true, mode: 0o755 })',
+    and: [
+      {
+        file: 'src/commands/stamp-key.ts',
+        find: 'await mkdir(folder, { recursive: true, mode: 0o700 })',
+        replace: 'await mkdir(folder, { recursive: true, mode: 0o755 })',
+      },
+    ],
+    tests: MEMORY,
+  },
   {
     row: 'B72',
     defect: 'a crash leaves a core',
@@ -11,6 +158,47 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'ulimit -c 0 2>/dev/null || :',
     replace: 'ulimit -c unlimited 2>/dev/null || :',
     tests: MEMORY,
+  },
+  {
+    row: 'B73',
+    defect: 'a key that others can read is not told',
+    file: 'src/certstore/identity-files.ts',
+    find: 'stats.mode & 0o077',
+    replace: 'stats.mode & 0o007',
+    tests: IDENTITIES,
+  },
+  {
+    row: 'B73',
+    defect: 'an identity keeps its key as text',
+    file: 'src/certstore/identities.ts',
+    find: '    path,\n    privateKey,\n',
+    replace:
+      "    path,\n    privateKey,\n    ...{ pem: privateKey.export({ format: 'pem', type: 'pkcs8' }) },\n",
+    tests: IDENTITIES,
+  },
+  {
+    row: 'B73',
+    defect: 'a PKCS #12 is not held against its code',
+    file: 'src/crypto/pkcs12.ts',
+    find: 'if (!macData || (await verifyMac(macData, safe, password))) return password',
+    replace: 'if (!macData || safe) return password',
+    tests: ['test/crypto/pkcs12.test.ts'],
+  },
+  {
+    row: 'B73',
+    defect: 'a damaged key ends the process',
+    file: 'src/crypto/key-file.ts',
+    find: "    throw malformed('a private key that the runtime cannot read')",
+    replace: "    throw new Error('a private key that the runtime cannot read')",
+    tests: ['test/crypto/key-file.test.ts'],
+  },
+  {
+    row: 'B73',
+    defect: 'others may read the key of the seal',
+    file: 'src/commands/stamp-key.ts',
+    find: "open(draft, 'wx', 0o600)",
+    replace: "open(draft, 'wx', 0o644)",
+    tests: ['test/commands/stamp.test.ts'],
   },
   {
     row: 'B74',
@@ -51,5 +239,105 @@ export const MUTANTS: readonly Mutant[] = [
     find: '"--disable-sigusr1", ',
     replace: '',
     tests: MEMORY,
+  },
+  {
+    row: 'B75',
+    defect: 'a reply does not wait',
+    file: 'src/gateway/inbound.ts',
+    find: 'await time.over()',
+    replace: '',
+    tests: EVEN_TIME,
+  },
+  {
+    row: 'B75',
+    defect: 'deciphering is not measured',
+    file: 'src/gateway/inbound.ts',
+    find: 'deciphered: time?.measured,',
+    replace: 'deciphered: undefined,',
+    tests: EVEN_TIME,
+  },
+  {
+    row: 'B75',
+    defect: 'only what could be deciphered is measured',
+    file: 'src/crypto/smime/decrypt.ts',
+    find: '    deciphered?.()\n    const last = finalOf(cipher)\n    if (!last) return undefined\n',
+    replace:
+      '    const last = finalOf(cipher)\n    if (!last) return undefined\n    deciphered?.()\n',
+    tests: EVEN_TIME,
+  },
+  {
+    row: 'B75',
+    defect: 'the wait has nothing to do with what was measured',
+    file: 'src/gateway/even-time.ts',
+    find: 'const FACTOR = 4',
+    replace: 'const FACTOR = 1',
+    tests: EVEN_TIME,
+  },
+  {
+    row: 'B75',
+    defect: 'a message that could not be opened has another reply',
+    file: 'src/policy/inbound.ts',
+    find: "if (verify === 'never' || result === 'pass') return DELIVER",
+    replace:
+      "if (cameEncrypted && result === 'none') return { kind: 'defer', cause: 'bad-signature', reason }\n  if (verify === 'never' || result === 'pass') return DELIVER",
+    tests: ['test/attacks/decryption.test.ts'],
+  },
+  {
+    row: 'B76',
+    defect: 'the subject goes away with what is taken off',
+    file: 'src/crypto/smime/sign-message.ts',
+    find: "new Set(['bcc', 'resent-bcc'])",
+    replace: "new Set(['bcc', 'resent-bcc', 'subject'])",
+    tests: ['test/attacks/leaks.test.ts', 'test/gateway/encryption.test.ts'],
+  },
+  {
+    row: 'B76',
+    defect: 'fields go inside, where no reader of ours would look for them',
+    file: 'src/mail/entity.ts',
+    find: '    inner: section.fields.filter(isInner),\n',
+    replace: "    inner: section.fields.filter(it => isInner(it) || it.key === 'to'),\n",
+    tests: ['test/gateway/encryption.test.ts'],
+  },
+  {
+    row: 'B76',
+    defect: 'the documents promise to hide',
+    file: 'SECURITY.md',
+    find: 'and encryption does not hide them, nor From',
+    replace: 'and encryption hides them',
+    tests: LEAKS,
+  },
+  {
+    row: 'B78',
+    defect: 'signatures of others are taken off',
+    file: OCTETS,
+    find: 'const kept = cleansed(section, stamping.hostname).kept',
+    replace:
+      "const kept = cleansed(section, stamping.hostname).kept.filter(({ key }) => key !== 'dkim-signature')",
+    tests: LEAKS,
+  },
+  {
+    row: 'B78',
+    defect: 'results in a chain of ARC count as forged',
+    file: 'src/mail/authentication-results.ts',
+    find: 'return key === NAME ||',
+    replace: "return key === NAME || key === 'arc-authentication-results' ||",
+    tests: LEAKS,
+  },
+  {
+    row: 'B78',
+    defect: 'a chain of ARC vouches for its message',
+    file: OCTETS,
+    find: 'stampFields(stampOf(reading, stamping.hostname), shown, sealing)',
+    replace:
+      "stampFields({ ...stampOf(reading, stamping.hostname), ...(section.first('arc-seal') && { result: 'pass' as const }) }, shown, sealing)",
+    tests: LEAKS,
+  },
+  {
+    row: 'B78',
+    defect: 'the documents have DKIM sign in front',
+    file: 'README.md',
+    find: 'DKIM sign behind it on the way out',
+    replace: 'DKIM sign in front of it on the way out',
+    tests: LEAKS,
   },
 ]

@@ -1,5 +1,5 @@
 /** What is planted to try the tests of signatures, of their structure and of their authors. @module */
-import type { Mutant, Reasons } from './mutant.ts'
+import type { Mutant } from './mutant.ts'
 
 const SIGNATURES = ['test/attacks/signatures.test.ts'] as const
 const STRUCTURE = ['test/attacks/signatures-structure.test.ts'] as const
@@ -270,7 +270,3 @@ export const MUTANTS: readonly Mutant[] = [
     tests: SIGNATURES,
   },
 ]
-
-export const REASONS: Reasons = {
-  B36: 'there is nothing in Postern that writes a message of its own: no line of it could be broken to answer',
-}

@@ -17,6 +17,7 @@ import { createSignerTrust, type SignerTrust } from '../certstore/signer-trust.t
 import { resolversFor } from '../certstore/sources.ts'
 import { openSqliteStore } from '../certstore/store.ts'
 import { readTrust, readTrustFiles } from '../certstore/trust.ts'
+import type { Trust } from '../certstore/validate.ts'
 import type { Config, Credentials, NextHopConfig, TlsConfig } from '../config/config.ts'
 import { createGateway } from '../gateway/gateway.ts'
 import type { InboundParts } from '../gateway/inbound.ts'
@@ -96,6 +97,10 @@ export async function assemble(config: Config, log: Log): Promise<Assembly> {
 export interface Others {
   readonly directory: Directory
   readonly signerTrust: SignerTrust
+  /** What `signerTrust` believes by. */
+  readonly trust: Trust
+  /** The same with something that is otherwise, for those who ask what that would change. */
+  signerTrustWith(this: void, otherwise: Partial<Trust>): SignerTrust
   /** Where certificates that signed mail brings are kept, if they are. */
   readonly harvested: Harvested | undefined
   readonly faults: readonly string[]
@@ -126,9 +131,13 @@ export async function directoryOf(
     ...(log && { log }),
   })
   const choosing = { devices, pins: pins.map(({ pin }) => pin) }
+  const signerTrustWith = (otherwise: Partial<Trust>): SignerTrust =>
+    createSignerTrust({ ...trust, ...otherwise }, () => new Date(), inOrder)
   return {
     directory: createDirectory(inOrder, trust, () => new Date(), choosing),
-    signerTrust: createSignerTrust(trust, () => new Date(), inOrder),
+    signerTrust: signerTrustWith({}),
+    trust,
+    signerTrustWith,
     harvested,
     faults: [...faults, ...pins.flatMap(one => one.faults)],
   }
@@ -211,7 +220,9 @@ function nextHopSettings({ ca, ...settings }: NextHopConfig) {
 }
 
 /** Whether a client may send outbound: it stands in `relayFrom`, or has authenticated. */
-function relayTest(relayFrom: readonly string[]): (client: Client) => boolean {
+export function relayTest(
+  relayFrom: readonly string[],
+): (client: Pick<Client, 'address' | 'user'>) => boolean {
   const networks = new BlockList()
   for (const entry of relayFrom) {
     const [address, prefix] = entry.split('/') as [string, string?]
@@ -220,7 +231,7 @@ function relayTest(relayFrom: readonly string[]): (client: Client) => boolean {
     else networks.addSubnet(address, Number(prefix), family)
   }
   // A session asks for each recipient; its address does not change.
-  const known = new WeakMap<Client, boolean>()
+  const known = new WeakMap<object, boolean>()
   return client => {
     const { user, address } = client
     if (user !== undefined) return true

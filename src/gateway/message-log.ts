@@ -7,6 +7,7 @@
  * @module
  */
 import { type LogFields, visible } from '../log.ts'
+import { inboundReason } from '../policy/inbound.ts'
 import { NO_ROOM_FOR_COPY } from './author-copy.ts'
 import type { Decision } from './decision.ts'
 import type { Reading } from './inbound.ts'
@@ -31,12 +32,18 @@ export function recipientForLog(
     direction,
     rule: wish.rule,
     treatment: treatment.kind,
-    reason: 'reason' in treatment ? visible(treatment.reason) : undefined,
+    reason: reasonOf(decision, reading),
     identity: signer && findings.signer.kind === 'found' ? findings.signer.identity : undefined,
     ...encryptionForLog(decision),
     ...copyForLog(decision),
     ...(reading && readingForLog(reading)),
   }
+}
+
+function reasonOf({ treatment, wish }: Decision, reading: Reading | undefined): string | undefined {
+  if (reading && treatment.kind === 'relay')
+    return inboundReason(wish, reading.verdict, reading.encryption.result)
+  return 'reason' in treatment ? visible(treatment.reason) : undefined
 }
 
 function encryptionForLog({ found }: Decision): LogFields {

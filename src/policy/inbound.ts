@@ -107,17 +107,6 @@ export function inboundRefusal(
 /** What became of the encryption of a message. */
 export type SeenEncryption = keyof typeof ENCRYPTION
 
-/** What would have to be otherwise for another treatment; each a sentence. */
-export function* inboundChanges({
-  rule,
-  inbound,
-}: Pick<Wish, 'rule' | 'inbound'>): Generator<string> {
-  const there = rule === NO_RULE_NAME ? 'a rule that matches' : `rule ${rule}`
-  if (inbound.decrypt === 'never')
-    yield `with decrypt: when-possible in ${there} it would be opened, where one of our keys can`
-  yield `with ${VERIFY_CHANGE[inbound.verify](there)}`
-}
-
 function badSignature({ onBadSignature }: InboundWish): string {
   if (typeof onBadSignature === 'object')
     return `one with a bad signature goes to next hop ${onBadSignature.route}`
@@ -134,12 +123,6 @@ const VERIFY = {
   stamp: 'its signature is verified, and the verdict stamped on it',
   require: 'it is refused without a good signature (550, or 451 where that cannot be told now)',
 } as const satisfies Record<InboundWish['verify'], string>
-
-const VERIFY_CHANGE = {
-  never: there => `verify: stamp in ${there} its signature would be looked at`,
-  stamp: there => `verify: require in ${there} it would be let in with a good signature only`,
-  require: there => `verify: stamp in ${there} it would be delivered without one, and stamped`,
-} as const satisfies Record<InboundWish['verify'], (there: string) => string>
 
 const DECRYPT = {
   never: 'what is encrypted stays so',

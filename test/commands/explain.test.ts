@@ -42,14 +42,22 @@ describe('inbound', () => {
     expect(words.match(/^ {2}inbound +\S.*$/gm)).toHaveLength(5)
     expect(words).toMatch(/^ {2}inbound +one with a bad signature is refused \(550\), unless/m)
     expect(words).toMatch(/^ {2}inbound +cipher text that nothing vouches for is opened, with/m)
-    expect(words).toMatch(/^ {2}otherwise +with verify: require in rule in it would be let in/m)
+    expect(words).toMatch(
+      /^ {2}otherwise +with verify: require in rule in it would be refused for good \(550\)$/m,
+    )
+    expect(words).toMatch(/^ {2}otherwise +signed by its author it could pass$/m)
   })
 
   test('says what holds where no rule matches', async () => {
     const { words } = await explained('{ name: x, when: { subject: x }, then: {} }', CAROL)
     expect(words).toMatch(/^ {2}action +verify, stamp$/m)
     expect(words).toMatch(/^ {2}inbound +what is encrypted stays so$/m)
-    expect(words).toMatch(/^ {2}otherwise +with decrypt: when-possible in a rule that matches/m)
+    expect(words).toMatch(
+      /^ {2}why +no rule matches, and it is delivered: the message is not signed$/m,
+    )
+    expect(words).toMatch(
+      /^ {2}otherwise +with verify: require in a rule that matches it would be/m,
+    )
   })
 
   test('--json has the same, and nothing of the kind for outbound mail', async () => {

@@ -359,7 +359,7 @@ describe('explain', () => {
     expect(carol).toMatch(
       /^ {2}inbound +its signature is verified, and the verdict stamped on it$/m,
     )
-    expect(carol).toMatch(/^ {2}otherwise +with decrypt: when-possible in a rule that matches/m)
+    expect(carol).toMatch(/^ {2}otherwise +with verify: require in a rule that matches it would/m)
   })
 
   test('--json: the same for programs', async () => {

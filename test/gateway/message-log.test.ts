@@ -30,6 +30,7 @@ describe('inbound: what left', () => {
     const closed = await world.encrypted(await world.signed(EIGHT_BIT, 'ann'), ['bob'], TAGGED)
     const { encryption, result, code } = await world.deliver(world.message(closed))
     expect(lastRecipient(world.house)).toMatchObject({
+      reason: expect.stringMatching(/^rule inbound: it came encrypted, and stays so, /),
       signature: result,
       signatureCode: code,
       encryption,

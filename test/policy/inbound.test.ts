@@ -5,7 +5,6 @@ import {
   concludeInbound,
   explainInbound,
   type InboundConclusion,
-  inboundChanges,
   inboundReason,
   inboundRefusal,
 } from '../../src/policy/inbound.ts'
@@ -133,16 +132,6 @@ describe('in words', () => {
       'a signature that was good is taken off',
       'it is opened, where one of our keys can',
       'cipher text that nothing vouches for is opened, with remote references made harmless',
-    ])
-  })
-
-  test('what would change it names the rule', () => {
-    expect([...inboundChanges(wish({ verify: 'never' }))]).toEqual([
-      'with decrypt: when-possible in rule r it would be opened, where one of our keys can',
-      'with verify: stamp in rule r its signature would be looked at',
-    ])
-    expect([...inboundChanges(wish({ verify: 'require', decrypt: 'when-possible' }))]).toEqual([
-      'with verify: stamp in rule r it would be delivered without one, and stamped',
     ])
   })
 })

@@ -194,7 +194,8 @@ function choose(
   return { kind: 'no-key' }
 }
 
-function names(recipient: RecipientIdentifier, certificate: Certificate): boolean {
+/** Whether a RecipientInfo is for the key of this certificate (RFC 5652 §6.2.1). */
+export function names(recipient: RecipientIdentifier, certificate: Certificate): boolean {
   if (recipient.kind === 'key-identifier')
     return certificate.subjectKeyIdentifier?.equals(recipient.keyIdentifier) ?? false
   if (!certificate.serialNumber.equals(recipient.serialNumber)) return false

@@ -1,0 +1,341 @@
+/**
+ * `postern explain` on mail that arrives: what it says is what happens, seen through listener, gateway
+ * and sink; and what it says would change it does.
+ *
+ * @module
+ */
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { loadIdentities } from '../../src/certstore/identities.ts'
+import type { Account } from '../../src/commands/explain/account.ts'
+import { explain } from '../../src/commands/explain.ts'
+import { parseCertificate } from '../../src/crypto/x509/certificate.ts'
+import { type HeaderSection, parseHeaderSection } from '../../src/mail/header-section.ts'
+import type { InboundWish } from '../../src/policy/treatment.ts'
+import { type HouseSettings, startHouse } from '../gateway/house.ts'
+import { type Outcome, TestClient } from '../support/client.ts'
+import { forgeries } from '../support/forgeries.ts'
+import {
+  ADDRESSES,
+  type InboundWorld,
+  inboundRule,
+  makeInboundWorld,
+  text,
+} from '../support/inbound.ts'
+
+const TAGS = { pass: '[signed OK]', fail: '[BAD]', none: '[unsigned]', decrypted: '[opened]' }
+const OPEN = '{ decrypt: when-possible }'
+
+let world: InboundWorld
+const open: { close(): unknown }[] = []
+
+beforeAll(async () => {
+  world = await makeInboundWorld({
+    keys: { ann: 'p-256', ben: 'p-256', mallory: 'p-256', eve: 'p-256' },
+  })
+})
+afterEach(async () => {
+  vi.restoreAllMocks()
+  for (const it of open.splice(0).reverse()) await it.close()
+})
+afterAll(() => world.close())
+
+describe('what it says is what happens', () => {
+  test.each(['clear', 'opaque'] as const)('signed, %s', async format => {
+    const message = world.message(await world.signed(text('hello'), 'ann', { format }))
+    const { account, section } = await both(message)
+    expect(account.seen).toMatchObject({
+      signature: 'pass',
+      code: 'good',
+      signers: [
+        {
+          isJudged: true,
+          addresses: [ADDRESSES.ann],
+          issuer: 'CN=Test Issuing CA',
+          cryptography: 'good',
+          standing: 'good',
+        },
+      ],
+      encryption: 'none',
+    })
+    agree(account, section)
+    expect(account.reason).toBe('rule inbound: signed by the author, and nothing is wrong with it')
+  })
+
+  test('signed and encrypted: who opened it, and for whom it was', async () => {
+    const signed = await world.signed(text('for bob'), 'ann')
+    const message = world.message(await world.encrypted(signed, ['carol', 'bob']))
+    const { account, section } = await both(message)
+    const { subjectText, serialNumberHex } = world.certificate('bob')
+    expect(account.seen).toMatchObject({
+      signature: 'pass',
+      encryption: 'opened',
+      key: 'own',
+      openedBy: `${subjectText}, serial ${serialNumberHex}`,
+      leaves: 'what was inside',
+    })
+    const named = account.seen!.encryptedTo.map(it => [it.identity?.slice(0, 6), it.isRecipients])
+    expect(new Map(named as [string, boolean][])).toEqual(
+      new Map([
+        ['CN=bob', true],
+        ['CN=car', false],
+      ]),
+    )
+    agree(account, section)
+  })
+
+  test('forged fields, a stamp, and fields from inside are gone, each with its reason', async () => {
+    const forged = forgeries('gw.example.test').filter(({ fields }) => isOfFields(fields))
+    const inner = Buffer.concat([
+      Buffer.from('Authentication-Results: gw.example.test; smime=pass\r\nSubject: paid\r\n'),
+      text('words'),
+    ])
+    const closed = world.message(await world.encrypted(inner, ['bob']))
+    const message = Buffer.concat([...forged.map(({ fields }) => fields), closed])
+    const { account, section } = await both(message, { wish: { unauthenticated: 'deliver' } })
+    agree(account, section)
+    const { removed } = account.leaving!
+    const outer = removed.filter(({ why }) => why === 'it says what only we may say')
+    expect(outer.length).toBeGreaterThan(40)
+    for (const { field } of outer) expect(field).toMatch(/forged|smime|postern/iu)
+    expect(removed.slice(-2)).toEqual([
+      {
+        field: 'Authentication-Results: gw.example.test; smime=pass',
+        why: 'it stood inside, where it does not count',
+      },
+      { field: 'Subject: paid', why: 'it stood inside, where it does not count' },
+    ])
+  })
+
+  test('a tag in the subject, and one subject of two', async () => {
+    const message = Buffer.concat([
+      Buffer.from('Subject: [ѕigned OΚ] plan\r\n'),
+      world.message(text('hello')),
+    ])
+    const { account, section } = await both(message, { tags: TAGS })
+    agree(account, section)
+    expect(account.leaving!.added).toEqual(['Subject: [unsigned] plan'])
+    const why = 'tags of the subject are ours alone, and there is one subject'
+    expect(account.leaving!.removed).toEqual([
+      { field: 'Subject: [ѕigned OΚ] plan', why },
+      { field: 'Subject: figures', why },
+    ])
+  })
+
+  test('what it is refused with', async () => {
+    const spoilt = world.message(spoil(await world.signed(text('hello'), 'ann')))
+    const closed = world.message(await world.encrypted(text('hello'), ['bob']))
+    const scenes = [
+      [spoilt, { verify: 'require' }, /^rule inbound wants a good signature/],
+      [spoilt, { onBadSignature: 'reject' }, /^rule inbound does not deliver what is signed badly/],
+      // What the client is told is not what the operator is told.
+      [closed, { verify: 'require' }, /\(verify: require\): the message is not signed$/],
+    ] as const
+    for (const [message, wish, why] of scenes) {
+      const { account, reply, code } = await both(message, { wish })
+      const { code: digits, enhanced, text: words } = account.reply!
+      expect(`${digits} ${enhanced} ${String(words)}`).toBe(`${reply.end!.code} ${reply.end!.text}`)
+      expect(account).toMatchObject({ refused: true, action: 'refuse for good (550)' })
+      expect(account.reason).toMatch(why)
+      expect(account.leaving).toBeUndefined()
+      expect(code).toBe(1)
+    }
+  })
+
+  test('where it is handed to', async () => {
+    const spoilt = world.message(spoil(await world.signed(text('hello'), 'ann')))
+    const { account } = await both(spoilt, { wish: { onBadSignature: { route: 'review' } } })
+    expect(account).toMatchObject({ nextHop: 'review', action: 'hand to next hop review' })
+    expect(account.leaving!.stamp.join('\n')).toContain('smime=fail')
+  })
+
+  test('what a next hop without 8BITMIME gets', async () => {
+    const eightBit = Buffer.from(
+      'Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nÜ\r\n',
+    )
+    const signed = await world.signed(eightBit, 'ann')
+    const closed = world.message(await world.encrypted(signed, ['bob'], { cipher: 'aes-256-gcm' }))
+    const [stays, refused, converted] = [
+      await told(closed),
+      await told(world.message(signed)),
+      await told(world.message(eightBit)),
+    ].map(it => it.account.leaving!.withoutEightBit)
+    expect(stays).toMatch(/^it would stay encrypted/)
+    expect(refused).toMatch(/^it would be refused: 8-bit content: /)
+    expect(converted).toBe('it would be converted to 7 bits')
+  })
+})
+
+describe('what would change it', () => {
+  test('a rule that opens, and one that takes the signature off', async () => {
+    const signed = await world.signed(text('for bob'), 'ann')
+    const closed = world.message(await world.encrypted(signed, ['bob']))
+    const shut = await told(closed, { wishes: '{}' })
+    expect(shut.account.seen).toMatchObject({ encryption: 'left' })
+    expect(shut.account.change).toContain(
+      'with decrypt: when-possible in rule inbound it would be opened, ' +
+        'and its signature would be pass (good)',
+    )
+    const opened = await told(closed)
+    expect(opened.account.change).toContain(
+      'with decrypt: never in rule inbound it would stay encrypted, ' +
+        'and its signature would be none (not-signed)',
+    )
+    expect(opened.account.change).toContain(
+      'with strip: signature in rule inbound its signature would be taken off',
+    )
+    expect(opened.account.change.join()).not.toMatch(/require|could pass/)
+  })
+
+  test('what nothing vouches for, and remote references in it', async () => {
+    const html = Buffer.from(
+      'Content-Type: text/html; charset=us-ascii\r\n\r\n<img src="http://evil.test/x">\r\n',
+    )
+    const closed = world.message(await world.encrypted(html, ['bob']))
+    const { account } = await told(closed)
+    expect(account.seen).toMatchObject({ encryption: 'unauthenticated' })
+    expect(account.change).toContain(
+      'with unauthenticated: defuse in rule inbound remote references in it would be made harmless',
+    )
+    expect(account.change.join('\n')).toMatch(/^signed inside, or encrypted with AES-GCM/m)
+    const inexact = Buffer.concat([html, Buffer.from([0x01])])
+    const odd = await told(world.message(await world.encrypted(inexact, ['bob'])))
+    expect(odd.account.seen).toMatchObject({ encryption: 'refused' })
+    expect(odd.account.change).toContain(
+      'with unauthenticated: deliver in rule inbound it would be opened, ' +
+        'with nothing to vouch for its content',
+    )
+  })
+
+  test('a private key that is missing, or that is somebody else’s', async () => {
+    const forCarol = world.message(await world.encrypted(text('for carol'), ['carol']))
+    const { account } = await told(forCarol)
+    expect(account.seen).toMatchObject({ encryption: 'no-key' })
+    expect(account.change.join('\n')).toMatch(
+      /^the key of .*carol.* would open it, and is not its recipient's$/m,
+    )
+    const { serialNumberHex, issuerText } = world.certificate('ann')
+    const forAnn = world.message(await world.encrypted(text('for ann'), ['ann']))
+    expect((await told(forAnn)).account.change).toContain(
+      `with the private key of ${issuerText}, serial ${serialNumberHex} ` +
+        'among the identities of its recipient it could be opened',
+    )
+  })
+
+  test('an authority that is believed: named, and when it is, the signature passes', async () => {
+    const message = world.message(await world.signed(text('hello'), 'eve'), {
+      From: ADDRESSES.eve,
+    })
+    const { account } = await told(message)
+    const { fingerprint } = world.certificate('eve')
+    expect(account.seen).toMatchObject({ signature: 'policy', code: 'self-signed' })
+    expect(account.seen!.signers[0]).toMatchObject({ standing: 'self-signed' })
+    expect(account.change.join('\n')).toMatch(
+      new RegExp(
+        `^with CN=eve, serial \\w+ \\(SHA-256 ${fingerprint}\\) among trust\\.anchors ` +
+          'its signature would be pass \\(good\\)$',
+        'm',
+      ),
+    )
+  })
+
+  test('a rule on signatures, and what its sender would have to do', async () => {
+    const spoilt = world.message(spoil(await world.signed(text('hello'), 'ann')))
+    const { account } = await told(spoilt)
+    expect(account.seen!.signers[0]).toMatchObject({
+      cryptography: 'digest-mismatch',
+      detail: 'the content is not what was signed',
+    })
+    expect(account.change).toEqual([
+      'with verify: require in rule inbound it would be refused for good (550)',
+      'with verify: never in rule inbound its signature would be none (not-looked-at)',
+      'with onBadSignature: reject in rule inbound it would be refused for good (550)',
+      'as it was signed it could pass: something in it was altered since',
+    ])
+    const mallory = world.message(await world.signed(text('hello'), 'mallory'))
+    expect((await told(mallory)).account.change).toContain(
+      'signed with a certificate for ann@partner.test it could pass; this one is for mallory@evil.test',
+    )
+  })
+})
+
+/** What a gateway does, and what `explain` says of the same message under the same configuration. */
+async function both(
+  message: Buffer,
+  {
+    wish = {},
+    tags,
+  }: { wish?: Partial<InboundWish>; tags?: NonNullable<HouseSettings['tags']> } = {},
+) {
+  const { identities } = await loadIdentities(
+    [{ files: join(world.folder, 'identities'), configPath: 'identities[0]' }],
+    new Date(),
+  )
+  const house = await startHouse({
+    identities,
+    rules: [inboundRule(wish)],
+    anchors: [parseCertificate(world.root.der)],
+    ...(tags && { tags }),
+  })
+  open.push(house)
+  const client = await TestClient.open(house.port)
+  open.push(client)
+  const reply: Outcome = await client.send(ADDRESSES.ann, [ADDRESSES.bob], message)
+  const [delivered] = [...house.sinks.inbound.messages, ...house.sinks.review.messages]
+  const section = delivered && parseHeaderSection(delivered.octets)
+  const wishes = JSON.stringify({ decrypt: 'when-possible', ...wish })
+  const stamp = tags && JSON.stringify({ subject: tags })
+  return { reply, section, ...(await told(message, { wishes, ...(stamp && { stamp }) })) }
+}
+
+/** The stamp, and every field that is put in or left out, is what came out at the next hop. */
+function agree({ leaving }: Account, section: HeaderSection | undefined): void {
+  const fields = section!.fields
+    .filter(({ key }) => key !== 'x-postern-seal' && !key.startsWith('content-'))
+    .map(({ name, body }) => `${name}: ${body.replaceAll('\t', ' ')}`)
+  const received = fields.findIndex(field => field.startsWith('Received: '))
+  expect(leaving!.stamp).toEqual(fields.slice(0, received))
+  for (const field of leaving!.added) expect(fields).toContain(field)
+  for (const { field } of leaving!.removed) expect(fields).not.toContain(field)
+}
+
+/** What is printed of a message to Bob, and the same for programs. */
+async function told(
+  message: Buffer,
+  { wishes = OPEN, stamp, more = '' }: { wishes?: string; stamp?: string; more?: string } = {},
+) {
+  const eml = join(world.folder, 'message.eml')
+  const file = join(world.folder, 'postern.yaml')
+  await writeFile(eml, message)
+  const rule = `  - { name: inbound, when: { direction: inbound }, then: ${wishes} }\n`
+  await writeFile(file, `${CONFIGURATION}${rule}${stamp ? `stamp: ${stamp}\n` : ''}${more}`)
+  const lines: string[] = []
+  vi.spyOn(console, 'log').mockImplementation(line => void lines.push(String(line)))
+  const args = [eml, '--from', ADDRESSES.ann, '--to', ADDRESSES.bob, '--config', file]
+  const code = await explain(args)
+  await explain([...args, '--json'])
+  const [words = '', json = ''] = lines
+  const [account] = JSON.parse(json) as Account[]
+  return { code, words, account: account! }
+}
+
+/** Some tricks are lines that end the header section for us. */
+function isOfFields(fields: Buffer): boolean {
+  const section = parseHeaderSection(Buffer.concat([fields, Buffer.from('Last: field\r\n\r\n')]))
+  return section.fields.at(-1)?.key === 'last'
+}
+
+function spoil(entity: Buffer): Buffer {
+  return Buffer.from(entity.toString('latin1').replace('hello', 'hallo'), 'latin1')
+}
+
+const CONFIGURATION = `hostname: gw.example.test
+domains: [example.test]
+listen: [{ address: 127.0.0.1, port: 2525 }]
+nextHop: { inbound: { host: in.test }, outbound: { host: out.test }, review: { host: review.test } }
+identities: [{ files: identities/ }]
+trust: { anchors: [root.pem], revocation: off }
+state: state/
+rules:
+`

@@ -105,8 +105,10 @@ describe('cache', () => {
     state.now = 600_000
     await expect(find(box('x@partner.test'))).rejects.toThrow(CertificateSourceUnavailable)
     await expect(find(box('y@partner.test'))).rejects.toThrow(CertificateSourceUnavailable)
+    await expect(find()).rejects.toThrow(CertificateSourceUnavailable)
     state.silent = false
     expect(await find(box('y@partner.test'))).toEqual([])
+    expect(await find()).toHaveLength(1)
   })
 
   test('who stops waiting leaves the question to the others', async () => {

@@ -259,6 +259,19 @@ describe('B77 a next hop without 8BITMIME', () => {
       expect(taken.map(it => isAscii(bodyOf(it)))).toEqual([true, true])
     }
   })
+
+  test('gets opaque what nobody may make 7-bit, its octets as they were', async () => {
+    const octets = unconvertible()['signed mail within a multipart']!
+    const { outcome, taken } = await send(octets, FORMS.map(addressOf), ' BODY=8BITMIME')
+    expect(outcome.end?.code).toBe(250)
+    for (const message of taken) {
+      expect(isAscii(bodyOf(message))).toBe(true)
+      const { signature, content } = takeApart(belowReceived(message))
+      expect(content).toBeUndefined()
+      expect(signature.includes(bodyOf(octets))).toBe(true)
+    }
+    expect(taken.length).toBeGreaterThan(0)
+  })
 })
 
 /** Sends a message, and says what the next hop has taken of it. */

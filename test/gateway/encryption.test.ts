@@ -134,7 +134,7 @@ describe('a certificate that may not be used', () => {
     ['for agreeing on keys, with an RSA key', { keyUsage: ['keyAgreement'] }],
     ['for web servers', { extendedKeyUsage: ['1.3.6.1.5.5.7.3.1'] }],
   ] as const)(
-    '%s counts as none: always refuses, when-possible goes out in clear',
+    'B69 %s counts as none: always refuses, when-possible goes out in clear',
     async (_, wish) => {
       const known = new Map([[ANN, await person(ANN, 'rsa-2048', wish as never)]])
       const strict = await house('always', { known })

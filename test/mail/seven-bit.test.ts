@@ -179,7 +179,7 @@ describe('B77 what a relay could alter is 7-bit before it is signed', () => {
   })
 })
 
-describe('what may not be touched and is not safe makes a clear signature unsafe', () => {
+describe('B77 what may not be touched and is not safe makes a clear signature unsafe', () => {
   const multipart = (type: string, part: string): string =>
     `Content-Type: ${type}; boundary=b\n\n--b\n${part}\n--b--\n`
   test.each([

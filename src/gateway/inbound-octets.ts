@@ -92,12 +92,29 @@ export async function readingFor(reading: Reading, eightBitMime: boolean): Promi
   const { kind } = await prepare(content, entity.headerSection)
   if (kind !== 'unsafe') return reading
   const notes = [...encryption.notes, 'eight-bit-not-offered']
-  return {
-    verdict: NOT_DELIVERED_OPEN,
-    encryption: { ...encryption, result: 'refused', notes },
-    examined: undefined,
-    delivery: { kind: 'as-it-came' },
+  return closed({ ...encryption, result: 'refused', notes }, NARROW)
+}
+
+/**
+ * What is told of a message that a rule signs or encrypts on its way in: that is done to what came, and
+ * what was found inside does not leave.
+ */
+export function treatedReading(reading: Reading): Reading {
+  const { delivery, encryption } = reading
+  if (delivery.kind !== 'entity') return reading
+  const result = encryption.result === 'none' ? 'none' : 'left'
+  return closed({ result, notes: encryption.notes }, TREATED)
+}
+
+function closed(encryption: Reading['encryption'], reason: string): Reading {
+  const verdict: Verdict = {
+    result: 'none',
+    code: 'not-delivered-open',
+    reason,
+    signer: undefined,
+    notes: [],
   }
+  return { verdict, encryption, examined: undefined, delivery: { kind: 'as-it-came' } }
 }
 
 async function* entityOctets(
@@ -178,12 +195,7 @@ function isOfBody({ key }: HeaderField): boolean {
 
 const CRLF = Buffer.from('\r\n')
 const OPENED: ReadonlySet<string> = new Set(['opened', 'unauthenticated'])
-const NOT_DELIVERED_OPEN: Verdict = {
-  result: 'none',
-  code: 'not-delivered-open',
-  reason: 'the next hop takes no 8-bit content, so the message stays encrypted',
-  signer: undefined,
-  notes: [],
-}
+const NARROW = 'the next hop takes no 8-bit content, so the message stays encrypted'
+const TREATED = 'a rule signs or encrypts the message as it came, and nothing in it was delivered'
 /** RFC 7281 §3.2.4: where the signature stands in the entity that was verified, as IMAP counts. */
 const PART = { clear: '2', opaque: '1' } as const

@@ -24,7 +24,13 @@ import type { Conversation } from '../smtp/conversation.ts'
 import { copyKeys } from './author-copy.ts'
 import type { Decision, Message } from './decision.ts'
 import type { Reading } from './inbound.ts'
-import { deliveredOctets, readingFor, type Stamping, stamped } from './inbound-octets.ts'
+import {
+  deliveredOctets,
+  readingFor,
+  type Stamping,
+  stamped,
+  treatedReading,
+} from './inbound-octets.ts'
 import { routedSection, treatedSection } from './leaving-fields.ts'
 import { untreatedOctets } from './untreated.ts'
 
@@ -176,7 +182,7 @@ export async function* octetsOf(
   { extensions }: Pick<Conversation, 'extensions'>,
   onTop: OnTop,
 ): AsyncGenerator<Buffer, void, undefined> {
-  const [{ reading: read }] = group.decisions
+  const [{ reading: read, treatment }] = group.decisions
   const { eightBitMime } = extensions
   if (read === undefined) {
     yield onTop.received
@@ -185,7 +191,8 @@ export async function* octetsOf(
     )
     return
   }
-  const reading = await readingFor(read, eightBitMime)
+  const isTreated = treatment.kind === 'sign' || treatment.kind === 'encrypt'
+  const reading = isTreated ? treatedReading(read) : await readingFor(read, eightBitMime)
   onTop.leaving?.(reading)
   const { head, section } = stamped(message, reading, onTop.stamping, onTop)
   yield head

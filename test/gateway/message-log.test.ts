@@ -11,7 +11,7 @@ import { TestClient } from '../support/client.ts'
 import { authorityOf, HELLO, infoBy } from '../support/crafted-signatures.ts'
 import { temporaryFolder } from '../support/gateway-process.ts'
 import { lifetime, makeIdentityFolder } from '../support/identity-folder.ts'
-import { ADDRESSES, type InboundWorld, makeInboundWorld } from '../support/inbound.ts'
+import { ADDRESSES, type InboundWorld, inboundRule, makeInboundWorld } from '../support/inbound.ts'
 import { rule, startHouse, type TestHouse } from './house.ts'
 
 const ALICE = 'alice@example.test'
@@ -55,6 +55,24 @@ describe('inbound: what left', () => {
     })
     expect(lastRecipient(world.house)).not.toHaveProperty('otherSigners')
     expect(lastRecipient(world.house)).not.toHaveProperty('notes')
+  })
+
+  test('is cipher text, where a rule signs it as it came', async () => {
+    const { wish } = inboundRule()
+    const signing = { ...inboundRule(), wish: { ...wish, sign: 'always' as const } }
+    const world = await makeInboundWorld({ rules: [signing] })
+    open.push(world)
+    const closed = await world.encrypted(EIGHT_BIT, ['bob'], TAGGED)
+    const body = closed.subarray(closed.indexOf('\r\n\r\n'))
+    // Nothing says that it is encrypted, but the name of a file.
+    const type = 'Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n'
+    const named = Buffer.from(`${type}Content-Disposition: attachment; filename=smime.p7m`)
+    const message = world.message(Buffer.concat([named, body]), { From: ADDRESSES.carol })
+    const delivered = await world.deliver(message)
+    expect(delivered.section.first('content-type')!.body).toMatch(/^multipart\/signed/)
+    expect(delivered.body).toContain('filename=smime.p7m')
+    expect([delivered.result, delivered.encryption]).toEqual(['none', 'left'])
+    expect(lastRecipient(world.house)).toMatchObject({ treatment: 'sign', encryption: 'left' })
   })
 
   test('bears the signatures of others, who are named', async () => {

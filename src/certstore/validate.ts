@@ -52,6 +52,8 @@ export type Standing =
       readonly certificate: ValidCertificate<'sign'>
       /** What has not been found out, and did not have to be. */
       readonly notes: readonly 'revocation-unknown'[]
+      /** The same in words; undefined where there are no notes. */
+      readonly detail?: string
       /** The signer first, the anchor last. */
       readonly path: readonly Certificate[]
     }
@@ -136,7 +138,7 @@ export async function validateForVerification(
       const detail = `revocation of ${result.at} cannot be told: ${result.detail}`
       if (trust.revocationMode === 'hard')
         return { kind: 'unknown', reason: 'revocation-unknown', detail }
-      return goodStanding(certificate, result.path, ['revocation-unknown'])
+      return { ...goodStanding(certificate, result.path, ['revocation-unknown']), detail }
     }
     case 'invalid':
       return withoutStanding(certificate, result, trust)

@@ -35,9 +35,12 @@ export async function inboundChanges(
   const tried = new Trial(scene, decided, outcomeOf(treatment, reading))
   const judged = seen.signers.find(({ isJudged }) => isJudged)
   const senders = { author: facts.author, signer: judged?.addresses ?? [] }
+  const { result } = reading.encryption
+  // What is closed may be signed inside.
+  const isSilent = !OPEN.has(result) && reading.verdict.result === 'none'
   const advice = [
-    signatureAdvice(reading.verdict, senders),
-    encryptionAdvice(reading.encryption.result),
+    isSilent ? undefined : signatureAdvice(reading.verdict, senders),
+    encryptionAdvice(result),
   ]
   return [
     ...(await ruleChanges(tried, wish.rule, wish.inbound)),
@@ -108,7 +111,10 @@ function difference(
   if (was !== fate) return fate
   if (REFUSALS.has(after.treatment.kind)) return undefined
   const words: string[] = []
-  if (before.encryption !== after.encryption) words.push(ENCRYPTION[after.encryption])
+  const isOpen = OPEN.has(after.encryption)
+  // Why it stays closed matters to nobody here.
+  if (before.encryption !== after.encryption && (isOpen || OPEN.has(before.encryption)))
+    words.push(ENCRYPTION[after.encryption])
   if (before.signature !== after.signature)
     words.push(`its signature would be ${after.signature} (${after.code})`)
   if (words.length === 0 && before.octets !== after.octets) {
@@ -234,6 +240,7 @@ function isAuthority(top: Certificate, { verdict, examined }: Reading): boolean 
 
 const NO_ENTITY = { start: 0, end: 0 }
 const REFUSALS: ReadonlySet<string> = new Set(['reject', 'defer'])
+const OPEN: ReadonlySet<string> = new Set(['none', 'opened', 'unauthenticated'])
 const UNKNOWN = 'revocation-unknown'
 const UNTRUSTED: ReadonlySet<string> = new Set([
   'no-anchor',

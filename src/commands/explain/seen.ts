@@ -79,7 +79,7 @@ export async function seenIn(
   envelope: readonly RecipientIdentifier[],
   scene: Scene,
 ): Promise<Seen> {
-  const { verdict, encryption, examined, delivery } = reading
+  const { verdict, encryption, examined } = reading
   const { cipher, management, key } = encryption
   const { keys } = scene.inbound.keyring.keysFor(decision.forwardPath.mailbox)
   const judged = verdict.signer === undefined ? undefined : examined?.signers[verdict.signer]
@@ -97,7 +97,21 @@ export async function seenIn(
     algorithms: cipher && management && `${cipher}, ${management}`,
     encryptedTo: envelope.map(one => recipientOf(one, keys, scene)),
     notes: [...new Set([...(examined?.notes ?? []), ...verdict.notes, ...encryption.notes])],
-    leaves: delivery.kind === 'entity' ? 'what was inside' : 'the body as it came',
+    leaves: leavesOf(reading, decision),
+  }
+}
+
+function leavesOf({ delivery }: Reading, { treatment }: Decision): string {
+  switch (treatment.kind) {
+    case 'reject':
+    case 'defer':
+      return 'nothing'
+    case 'sign':
+    case 'encrypt':
+      return 'what came, treated by the rule'
+    case 'relay':
+    case 'route':
+      return delivery.kind === 'entity' ? 'what was inside' : 'the body as it came'
   }
 }
 

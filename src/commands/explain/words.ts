@@ -76,7 +76,7 @@ function seenInWords(seen: Seen): readonly Row[] {
     ['signature', `${seen.signature} (${seen.code}): ${seen.reason}`],
     ['  in detail', seen.fault],
     ...seen.signers.flatMap(signerInWords),
-    ['encryption', seen.key ? `${seen.encryption}, by a key: ${seen.key}` : seen.encryption],
+    ['encryption', seen.key ? `${seen.encryption}, ${KEYS[seen.key]}` : seen.encryption],
     ['  algorithms', seen.algorithms],
     ['  opened by', seen.openedBy],
     ...rowsOf('  encrypted to', seen.encryptedTo.map(recipientInWords)),
@@ -94,7 +94,7 @@ function signerInWords(signer: SeenSigner): readonly Row[] {
     ['    issuer', signer.issuer],
     ['    algorithm', signer.algorithm],
     ['    signed at', signer.signingTime],
-    ['    believed', isGood ? undefined : standing === undefined ? undefined : standing],
+    ['    believed', isGood ? undefined : standing],
     ['    in detail', signer.detail],
   ]
 }
@@ -118,6 +118,7 @@ function leavingInWords(leaving: Leaving): readonly Row[] {
   ]
 }
 
+const KEYS = { own: 'by a key of its recipient', domain: 'by a key of its domain' } as const
 const MOST_ROWS = 20
 /** Of a field, so that the reason behind it stays in sight. */
 const MOST_CHARACTERS = 120

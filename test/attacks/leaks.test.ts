@@ -45,6 +45,25 @@ test('B71 what is reported later has no content in it, whatever the sender asks 
   expect(outbound.messages.pop()!.mail).toMatch(/ RET=FULL$/)
 })
 
+test('B71 nor where the message goes another way for its signature', async () => {
+  const other = await makeInboundWorld({ wish: { onBadSignature: { route: 'review' } } })
+  try {
+    const signed = (await other.signed(text('canary-71'), 'ann')).toString('latin1')
+    const altered = Buffer.from(signed.replace('canary-71', 'canary-17'), 'latin1')
+    const message = other.message(await other.encrypted(altered, ['bob']))
+    const client = await TestClient.open(other.house.port)
+    const { end } = await client.send(ADDRESSES.mallory, [ADDRESSES.bob], message, ' RET=FULL')
+    client.close()
+    expect(end!.code).toBe(250)
+    const { review, inbound } = other.house.sinks
+    expect(inbound.messages).toEqual([])
+    expect(review.messages.map(({ mail }) => mail.replace(/.* RET/, 'RET'))).toEqual(['RET=HDRS'])
+    expect(review.messages[0]!.octets.toString()).toContain('canary-17')
+  } finally {
+    await other.close()
+  }
+})
+
 test('B76 the fields of an encrypted message stay outside, and the documents say so', async () => {
   const message = world.message(await world.encrypted(text('for bob'), ['bob']), {
     Subject: 'plain',

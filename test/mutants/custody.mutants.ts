@@ -82,6 +82,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     row: 'B71',
+    defect: 'a report on what went another way may have the content in it',
+    file: GATEWAY,
+    find: "name === 'outbound' ? this.#opening : veiled(this.#opening)",
+    replace: "name === 'inbound' ? veiled(this.#opening) : this.#opening",
+    tests: LEAKS,
+  },
+  {
+    row: 'B71',
     defect: 'what is refused was taken by us, who would have to send it back',
     file: GATEWAY,
     find: 'reply: worst(replies),',

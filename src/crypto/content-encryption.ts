@@ -12,10 +12,10 @@ import {
   createCipheriv,
   createDecipheriv,
   type DecipherGCM,
-  type Decipheriv,
   hkdfSync,
   randomBytes,
 } from 'node:crypto'
+import { beginCcm, isWithinCcm } from './ccm.ts'
 
 /** A content-encryption algorithm. */
 export interface ContentCipher {
@@ -75,8 +75,8 @@ export interface DecryptionCipher {
   readonly oid: string
   readonly keyOctets: number
   /** Whether a tag is checked (RFC 5083); otherwise anyone on the way could have altered the content. */
-  readonly mode: 'cbc' | 'gcm' | 'chacha20-poly1305'
-  /** Exact size of the IV or nonce. */
+  readonly mode: 'cbc' | 'gcm' | 'ccm' | 'chacha20-poly1305'
+  /** Size of the IV or nonce, which of CCM alone may be shorter. */
   readonly ivOctets: number
   /** Read only where an operator wishes it. */
   readonly weak: boolean
@@ -102,21 +102,46 @@ export function decryptionCipherByOid(oid: string): DecryptionCipher | undefined
   return DECRYPTION_CIPHERS.find(cipher => cipher.oid === oid)
 }
 
+/** Whether the IV or nonce has a size that its cipher takes. */
+export function isIvOf({ mode, ivOctets }: DecryptionCipher, { length }: Buffer): boolean {
+  // RFC 5084 §3.1: 7 to 13 octets.
+  return length === ivOctets || (mode === 'ccm' && length >= CCM_LEAST_NONCE && length < ivOctets)
+}
+
+/** Whether there can be so much cipher text. */
+export function isSizeOf(
+  { cipher, iv: nonce, additionalData }: Decryption,
+  sizeOctets: number,
+): boolean {
+  return cipher.mode !== 'ccm' || isWithinCcm({ nonce, additionalData, sizeOctets })
+}
+
+/** A decryption under way. */
+export interface Deciphering {
+  /** Not to be believed before `final` has returned. */
+  update(octets: Buffer): Buffer
+  /** The last octets, which may be none. Throws where padding or tag are wrong. */
+  final(): Buffer
+}
+
 /**
- * Begins to decrypt. What `update` yields is not to be believed before `final` has returned: it throws
- * where padding or tag are wrong.
+ * Begins to decrypt.
+ *
+ * @param sizeOctets Of all cipher text that is to come.
  */
 export function beginDecryption(
-  { cipher, iv, tag, additionalData, derivedFor }: Decryption,
+  { cipher, iv, tag = NO_TAG, additionalData, derivedFor }: Decryption,
   contentKey: Buffer,
-): Decipheriv {
+  sizeOctets: number,
+): Deciphering {
   const key = derivedFor ? derivedKey(contentKey, derivedFor) : contentKey
+  if (cipher.mode === 'ccm') return beginCcm(key, { nonce: iv, tag, additionalData, sizeOctets })
   if (cipher.mode === 'cbc') return createDecipheriv(cipher.name, key, iv)
   // Without the length, tags of four octets would do.
-  const authTagLength = tag?.length ?? 0
+  const authTagLength = tag.length
   const running = createDecipheriv(cipher.name as 'aes-128-gcm', key, iv, { authTagLength })
   if (additionalData) running.setAAD(additionalData)
-  return running.setAuthTag(tag ?? NO_TAG) satisfies DecipherGCM
+  return running.setAuthTag(tag) satisfies DecipherGCM
 }
 
 /** RFC 9709 §2: another cipher, or other parameters, make another key. */
@@ -159,6 +184,9 @@ const CEK_HKDF_SALT = Buffer.from('The Cryptographic Message Syntax')
 const CBC_IV_OCTETS = 16
 /** The one nonce length for which GCM needs no further hashing (RFC 5084 §3.2). */
 const GCM_NONCE_OCTETS = 12
+/** RFC 5084 §3.1. */
+const CCM_LEAST_NONCE = 7
+const CCM_MOST_NONCE = 13
 const AN_IV = Buffer.from([0x04, CBC_IV_OCTETS])
 const A_NONCE = Buffer.from([0x30, 0x11, 0x04, GCM_NONCE_OCTETS])
 const TAG_LENGTH = Buffer.from([0x02, 0x01, 0x10])
@@ -197,14 +225,22 @@ export const CONTENT_CIPHERS: readonly ContentCipher[] = [
   },
 ]
 
-function aes(mode: 'cbc' | 'gcm', keyOctets: 16 | 24 | 32): DecryptionCipher {
-  const lastArc = (mode === 'cbc' ? 2 : 6) + ((keyOctets - 16) / 8) * 20
+/** The arcs are those of the shortest key. */
+const MODES = {
+  cbc: { firstArc: 2, ivOctets: CBC_IV_OCTETS },
+  gcm: { firstArc: 6, ivOctets: GCM_NONCE_OCTETS },
+  ccm: { firstArc: 7, ivOctets: CCM_MOST_NONCE },
+}
+
+function aes(mode: keyof typeof MODES, keyOctets: 16 | 24 | 32): DecryptionCipher {
+  const { firstArc, ivOctets } = MODES[mode]
+  const lastArc = firstArc + ((keyOctets - 16) / 8) * 20
   return {
     name: `aes-${keyOctets * 8}-${mode}`,
     oid: `2.16.840.1.101.3.4.1.${lastArc}`,
     keyOctets,
     mode,
-    ivOctets: mode === 'cbc' ? CBC_IV_OCTETS : GCM_NONCE_OCTETS,
+    ivOctets,
     weak: false,
   }
 }
@@ -217,6 +253,9 @@ export const DECRYPTION_CIPHERS: readonly DecryptionCipher[] = [
   aes('gcm', 16),
   aes('gcm', 24),
   aes('gcm', 32),
+  aes('ccm', 16),
+  aes('ccm', 24),
+  aes('ccm', 32),
   {
     // RFC 8103 §2.
     name: 'chacha20-poly1305',

@@ -62,7 +62,7 @@ public class BouncyCastleEnvelop {
         new JceCMSContentEncryptorBuilder(
                 (ASN1ObjectIdentifier) CMSAlgorithm.class.getField(cipher).get(null))
             .setProvider("BC");
-    if (cipher.endsWith("GCM")) {
+    if (cipher.endsWith("GCM") || cipher.endsWith("CCM")) {
       CMSAuthEnvelopedDataGenerator generator = new CMSAuthEnvelopedDataGenerator();
       generator.addRecipientInfoGenerator(recipient);
       return generator

@@ -136,6 +136,29 @@ export function gcm(key: Buffer, plain: Buffer, options: GcmOptions = {}): Requi
   return { algorithm, content, mac: cipher.getAuthTag().subarray(0, macOctets) }
 }
 
+/** AES-CCM (RFC 5084 §3.1). `derive` is not asked. */
+export function ccm(key: Buffer, plain: Buffer, options: GcmOptions = {}): Required<Encrypted> {
+  const { nonceOctets = 12, macOctets = 16, declaredOctets = macOctets } = options
+  const nonce = randomBytes(nonceOctets)
+  const name = `aes-${key.length * 8}-ccm` as 'aes-256-ccm'
+  const cipher = createCipheriv(name, key, nonce, { authTagLength: macOctets })
+  cipher.setAAD(options.additionalData ?? Buffer.alloc(0), { plaintextLength: plain.length })
+  const content = Buffer.concat([cipher.update(plain), cipher.final()])
+  const algorithm = ccmIdentifier(key.length, nonce, declaredOctets)
+  return { algorithm, content, mac: cipher.getAuthTag() }
+}
+
+export function ccmIdentifier(
+  keyOctets: number,
+  nonce: Buffer,
+  declaredOctets: number | null,
+): Buffer {
+  const declared = declaredOctets === null ? [] : [integer(declaredOctets)]
+  const arc = 7 + ((keyOctets - 16) / 8) * 20
+  const parameters = sequence(octetString(nonce), ...declared)
+  return sequence(oid(`2.16.840.1.101.3.4.1.${arc}`), parameters)
+}
+
 /** The attribute that names the content's type. */
 export function contentTypeAttribute(type: string): Buffer {
   return sequence(oid('1.2.840.113549.1.9.3'), setOf(oid(type)))

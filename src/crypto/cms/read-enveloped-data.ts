@@ -9,6 +9,7 @@ import {
   type Decryption,
   type DecryptionCipher,
   decryptionCipherByOid,
+  isIvOf,
 } from '../content-encryption.ts'
 import { type AlgorithmIdentifier, readAlgorithm, readOctets } from './algorithm-identifier.ts'
 import * as OID from './oids.ts'
@@ -137,18 +138,26 @@ function decryptionOf(
     return { reason: 'algorithm-misplaced', detail: `${cipher.name} in ${where}` }
   }
   const { iv, tagOctets } = parametersFor(cipher, inner)
-  if (iv.length !== cipher.ivOctets)
+  if (!isIvOf(cipher, iv))
     return { reason: 'parameters-refused', detail: `nonce of ${iv.length} octets` }
   if (!authentication) return { cipher, iv, tag: undefined, additionalData: undefined, derivedFor }
   const { mac, attributes, namesContentType } = authentication
-  // RFC 5084 §3.2: 12 to 16 octets; and the tag that is there must be the one that was declared.
-  if (tagOctets < MINIMUM_TAG_OCTETS || tagOctets > 16 || mac.length !== tagOctets)
+  if (!isTagOf(cipher, tagOctets) || mac.length !== tagOctets)
     return { reason: 'parameters-refused', detail: `tag of ${mac.length} octets for ${tagOctets}` }
   if (!namesContentType) {
     const detail = 'authenticated attributes do not name the content type'
     return { reason: 'content-type-unprotected', detail }
   }
   return { cipher, iv, tag: mac, additionalData: attributes, derivedFor }
+}
+
+/**
+ * RFC 5084 §3.2: 12 to 16 octets. §3.1 lets tags of CCM be shorter, down to one that is guessed with a
+ * few thousand messages; and of an even number of octets alone.
+ */
+function isTagOf({ mode }: DecryptionCipher, octets: number): boolean {
+  if (octets < MINIMUM_TAG_OCTETS || octets > 16) return false
+  return mode !== 'ccm' || octets % 2 === 0
 }
 
 /** RFC 9709 §3: the parameters are the identifier of the cipher. */
@@ -163,12 +172,12 @@ function parametersFor(
 ): { readonly iv: Buffer; readonly tagOctets: number } {
   const reader = new DerReader(parameters ?? NOTHING)
   // RFC 3565 §2.1, RFC 8103 §3: the octets alone. A tag of Poly1305 has one size.
-  if (mode !== 'gcm') return { iv: readOctets(reader), tagOctets: 16 }
-  const gcm = reader.into(0x30)
-  const iv = readOctets(gcm)
-  // RFC 5084 §3.2: DEFAULT 12.
-  const tagOctets = gcm.done ? DEFAULT_TAG_OCTETS : readSmallInteger(gcm.element(0x02))
-  gcm.finish()
+  if (mode !== 'gcm' && mode !== 'ccm') return { iv: readOctets(reader), tagOctets: 16 }
+  const both = reader.into(0x30)
+  const iv = readOctets(both)
+  // RFC 5084 §3.1, §3.2: DEFAULT 12.
+  const tagOctets = both.done ? DEFAULT_TAG_OCTETS : readSmallInteger(both.element(0x02))
+  both.finish()
   return { iv, tagOctets }
 }
 

@@ -24,7 +24,7 @@ import {
   readEnvelopedData,
 } from '../cms/read-enveloped-data.ts'
 import type { Recipients } from '../cms/read-recipient-info.ts'
-import { beginDecryption, type Decryption } from '../content-encryption.ts'
+import { beginDecryption, type Decryption, isSizeOf } from '../content-encryption.ts'
 import type { KeyUnwrapper, RecipientIdentifier, RecipientInfo } from '../key.ts'
 import type { Certificate } from '../x509/certificate.ts'
 import { isSameName } from '../x509/name-comparison.ts'
@@ -125,7 +125,9 @@ export async function openEnveloped(
   const keyTag = createHmac('sha256', TAG_KEY).update(contentKey).digest('base64')
   if (before?.keyTags.has(keyTag)) return { kind: 'as-before', keyTag, certificate }
   if (before?.enough) return { kind: 'failed' }
-  const content = await decrypted(read(), decryption, { contentKey, writer: hold(), deciphered })
+  const { sizeOctets } = reading
+  const given = { contentKey, sizeOctets, writer: hold(), deciphered }
+  const content = await decrypted(read(), decryption, given)
   if (!content) return { kind: 'failed' }
   return {
     kind: 'opened',
@@ -144,7 +146,12 @@ type Unreadable = Extract<Opening, { kind: 'unreadable' }>
 
 /** What everybody can see of an envelope, whichever key he has. */
 export type EnvelopeStructure =
-  | { readonly kind: 'enveloped'; readonly data: EnvelopedData }
+  | {
+      readonly kind: 'enveloped'
+      readonly data: EnvelopedData
+      /** Of the cipher text. */
+      readonly sizeOctets: number
+    }
   | Unreadable
 
 /**
@@ -154,7 +161,10 @@ export type EnvelopeStructure =
  */
 export async function structureOf(octets: AsyncIterable<Buffer>): Promise<EnvelopeStructure> {
   try {
-    const reader = readerOf(passOver)
+    let sizeOctets = 0
+    const reader = readerOf(piece => {
+      sizeOctets += piece.length
+    })
     for await (const chunk of octets) reader.push(chunk)
     const reading = readEnvelopedData(reader.end())
     switch (reading.kind) {
@@ -164,7 +174,9 @@ export async function structureOf(octets: AsyncIterable<Buffer>): Promise<Envelo
         return unreadable(reading.reason, reading.detail)
       case 'enveloped':
         if (!reader.contentSeen) return unreadable('detached', 'there is no encrypted content')
-        return reading
+        if (!isSizeOf(reading.data.decryption, sizeOctets))
+          return unreadable('parameters-refused', `${sizeOctets} octets for a nonce of its length`)
+        return { ...reading, sizeOctets }
     }
   } catch (error) {
     return malformed(error)
@@ -219,6 +231,7 @@ function suits(info: RecipientInfo, { certificate }: KeyUnwrapper): boolean {
 
 interface Deciphering extends Pick<OpeningOptions, 'deciphered'> {
   readonly contentKey: Buffer
+  readonly sizeOctets: number
   readonly writer: ContentWriter
 }
 
@@ -226,10 +239,10 @@ interface Deciphering extends Pick<OpeningOptions, 'deciphered'> {
 async function decrypted(
   octets: AsyncIterable<Buffer>,
   decryption: Decryption,
-  { contentKey, writer, deciphered }: Deciphering,
+  { contentKey, sizeOctets, writer, deciphered }: Deciphering,
 ): Promise<Content | undefined> {
   try {
-    const cipher = beginDecryption(decryption, contentKey)
+    const cipher = beginDecryption(decryption, contentKey, sizeOctets)
     contentKey.fill(0)
     const pieces: Buffer[] = []
     const take = (piece: Buffer) => void pieces.push(piece)
@@ -270,10 +283,6 @@ function unreadable(reason: UnreadableReason, detail: string): Unreadable {
 
 function readerOf(take: (piece: Buffer) => void): BerReader {
   return new BerReader(ENCRYPTED_CONTENT_PATH, take, ENCRYPTED_CONTENT_TAG, AHEAD_OF_CONTENT)
-}
-
-function passOver(): void {
-  // The first reading is about the structure alone.
 }
 
 /** Nobody learns a content key from its tag. */

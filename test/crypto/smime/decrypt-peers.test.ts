@@ -206,6 +206,8 @@ describe('Bouncy Castle', () => {
   const CELLS: readonly [RecipientKind, string, string, string][] = [
     ['rsa-2048', 'pkcs1', 'AES128_CBC', 'aes-128-cbc rsa-pkcs1'],
     ['rsa-2048', 'pkcs1', 'AES256_GCM', 'aes-256-gcm rsa-pkcs1'],
+    ['rsa-2048', 'pkcs1', 'AES128_CCM', 'aes-128-ccm rsa-pkcs1'],
+    ['p-256', 'ECDH_SHA256KDF', 'AES256_CCM', 'aes-256-ccm ecdh-sha-256'],
     ['rsa-2048', 'oaep', 'AES192_GCM', 'aes-192-gcm rsa-oaep-sha-1'],
     ['rsa-2048', 'oaep-SHA-256', 'AES256_CBC', 'aes-256-cbc rsa-oaep-sha-256'],
     ['rsa-2048', 'oaep-SHA-512', 'AES256_GCM', 'aes-256-gcm rsa-oaep-sha-512'],

@@ -13,6 +13,7 @@ import {
   octetString,
   oid,
   sequence,
+  setOf,
   tlv,
 } from '../../../src/crypto/asn1/der-writer.ts'
 import { envelopedContent } from '../../../src/crypto/cms/enveloped-data.ts'
@@ -30,6 +31,8 @@ import { ContentWriter, contentStore } from '../../../src/mail/content.ts'
 import {
   AUTH_ENVELOPED_DATA,
   cbc,
+  ccm,
+  ccmIdentifier,
   contentTypeAttribute,
   craft,
   DATA,
@@ -366,6 +369,8 @@ describe('ciphers', () => {
     const { mac: _, ...aead } = gcm(KEY, ENTITY)
     const misplaced = { kind: 'unreadable', reason: 'algorithm-misplaced' }
     expect(await open(craft({ infos, ...aead }), [one])).toMatchObject(misplaced)
+    const { mac: __, ...other } = ccm(KEY, ENTITY)
+    expect(await open(craft({ infos, ...other }), [one])).toMatchObject(misplaced)
     const mere = { infos, ...cbc(KEY, ENTITY), mac: Buffer.alloc(16) }
     expect(await open(craft(mere), [one])).toMatchObject(misplaced)
   })
@@ -421,7 +426,7 @@ describe('ciphers', () => {
   test.each([
     ['RC2', '1.2.840.113549.3.2', 8],
     ['DES', '1.3.14.3.2.7', 8],
-    ['AES-CCM', '2.16.840.1.101.3.4.1.7', 12],
+    ['AES-CFB', '2.16.840.1.101.3.4.1.4', 16],
     ['none that is known', '1.2.3.4', 16],
   ])('B13 %s is refused, whatever the operator wishes', async (_name, cipher, ivOctets) => {
     const one = people.of('rsa-2048')
@@ -450,6 +455,90 @@ describe('ciphers', () => {
       cipher: 'des-ede3-cbc',
       weak: true,
     })
+  })
+
+  test.each([16, 24, 32])('RFC 5084 §3.1: AES-CCM with a key of %i octets', async keyOctets => {
+    const one = people.of('rsa-2048')
+    const key = randomBytes(keyOctets)
+    const infos = [keyTransport(one.certificate, key)]
+    const authAttributes = [contentTypeAttribute(DATA)]
+    const additionalData = tlv(0x31, ...authAttributes)
+    for (const plain of [ENTITY, LONG, Buffer.alloc(0)]) {
+      const bare = craft({ infos, ...ccm(key, plain, { nonceOctets: 7 }) })
+      expect(await open(bare, [one])).toMatchObject({
+        kind: 'opened',
+        text: plain.toString(),
+        cipher: `aes-${keyOctets * 8}-ccm`,
+        authenticated: true,
+      })
+      const sealed = { infos, ...ccm(key, plain, { additionalData }) }
+      const attributed = craft({ ...sealed, authAttributes })
+      expect(await open(attributed, [one])).toMatchObject({ kind: 'opened' })
+      expect(await open(craft(sealed), [one])).toStrictEqual(FAILED)
+    }
+  })
+
+  test.each([
+    [4, 4, 'parameters-refused'],
+    [10, 10, 'parameters-refused'],
+    [12, null, 'opened'],
+    [12, 12, 'opened'],
+    [14, 14, 'opened'],
+    [16, null, 'parameters-refused'],
+    [16, 14, 'parameters-refused'],
+    [16, 13, 'parameters-refused'],
+  ])('B8 a tag of CCM of %i octets, declared as %s: %s', async (macOctets, declared, outcome) => {
+    const one = people.of('rsa-2048')
+    const infos = [keyTransport(one.certificate, KEY)]
+    const sealed = ccm(KEY, ENTITY, { macOctets, declaredOctets: declared })
+    const opening = await open(craft({ infos, ...sealed }), [one])
+    expect('reason' in opening ? opening.reason : opening.kind).toBe(outcome)
+  })
+
+  test('B8 a tag of CCM of an odd number of octets', async () => {
+    const one = people.of('rsa-2048')
+    const infos = [keyTransport(one.certificate, KEY)]
+    const { mac, ...sealed } = ccm(KEY, ENTITY, { macOctets: 14, declaredOctets: 13 })
+    const message = craft({ infos, ...sealed, mac: mac.subarray(0, 13) })
+    expect(await open(message, [one])).toMatchObject({ reason: 'parameters-refused' })
+  })
+
+  test.each([
+    [6, 100, 'parameters-refused'],
+    [14, 100, 'parameters-refused'],
+    [13, 65_536, 'parameters-refused'],
+    [13, 65_535, 'failed'],
+    [12, 65_536, 'failed'],
+  ])('B8 a nonce of CCM of %i octets for %i octets: %s', async (nonceOctets, size, outcome) => {
+    const one = people.of('rsa-2048')
+    const infos = [keyTransport(one.certificate, KEY)]
+    const algorithm = ccmIdentifier(KEY.length, Buffer.alloc(nonceOctets), 16)
+    const content = Buffer.alloc(size)
+    const message = craft({ infos, algorithm, content, mac: Buffer.alloc(16) })
+    const opening = await open(message, [one])
+    expect('reason' in opening ? opening.reason : opening.kind).toBe(outcome)
+  })
+
+  test('B8 authenticated attributes longer than CCM has room for', async () => {
+    const one = people.of('rsa-2048')
+    const infos = [keyTransport(one.certificate, KEY)]
+    const long = sequence(oid('1.2.3'), setOf(octetString(Buffer.alloc(65_536))))
+    const authAttributes = [contentTypeAttribute(DATA), long]
+    const message = craft({ infos, ...ccm(KEY, ENTITY), authAttributes })
+    expect(await open(message, [one])).toMatchObject({ reason: 'parameters-refused' })
+  })
+
+  test('B9 CCM of which one bit is otherwise is read to its end, and nothing of it is held', async () => {
+    const one = people.of('rsa-2048')
+    const sealed = ccm(KEY, LONG)
+    for (const piece of [sealed.content, sealed.mac]) {
+      piece[0]! ^= 1
+      const message = craft({ infos: [keyTransport(one.certificate, KEY)], ...sealed })
+      const { opening, ...effort } = await watched(message, one)
+      expect(opening).toStrictEqual(FAILED)
+      expect(effort).toStrictEqual({ readings: 2, writtenOctets: LONG.length, heldOctets: 0 })
+      piece[0]! ^= 1
+    }
   })
 
   test('RFC 8103: ChaCha20 with Poly1305', async () => {

@@ -79,7 +79,7 @@ export function checkSeal(
 ): SealCheck {
   const seals = fields.filter(field => field.key === SEAL_KEY)
   const [results, ...others] = fields.filter(
-    field => speaksFor(field, authservId) && tellsOfSmime(field),
+    field => speaksFor(field, authservId) && tellsWhatWeTell(field),
   )
   if (seals.length === 0 || !results) return { kind: 'missing' }
   const fault = ambiguityOf(fields, [results, ...others])
@@ -97,9 +97,13 @@ export function checkSeal(
   return { kind: 'bad' }
 }
 
-/** Servers behind us may add results of other methods without a name of theirs. */
-function tellsOfSmime({ body }: HeaderField): boolean {
-  return skeleton(decodeEncodedWords(body)).includes(METHOD)
+/**
+ * Servers behind us may add results of other methods without a name of theirs. A fold with one of our
+ * fields in it is none of those: whoever does not know of folding would read that field.
+ */
+function tellsWhatWeTell({ body }: HeaderField): boolean {
+  const seen = skeleton(decodeEncodedWords(body))
+  return seen.includes(METHOD) || seen.includes(OUR_FIELDS)
 }
 
 /** Who reads a stamp must find one, or nobody knows which one was read. */
@@ -130,6 +134,7 @@ function canonicalPath(path: string): string {
 }
 
 const METHOD = skeleton('smime')
+const OUR_FIELDS = skeleton('x-postern-')
 const SEAL = 'X-Postern-Seal'
 const SEAL_KEY = 'x-postern-seal'
 /** Where a server behind us changes the subject, the stamp stays good: it does not speak of it. */

@@ -95,10 +95,13 @@ describe('what is written', () => {
     [{ serialHex: '01' }],
     [{ serialHex: 'no number', issuer: 'CN=x' }],
     [{ serialHex: '0'.repeat(65), issuer: 'CN=x' }],
-  ])('RFC 7281 §3.2 names no serial number without an issuer, and no issuer alone: %j', signer => {
-    const [results] = fieldsOf(stamped({ ...GOOD, signer }))
-    expect(results!.body).not.toMatch(/serial|issuer/)
-  })
+  ])(
+    'B64 RFC 7281 §3.2 names no serial number without an issuer, and no issuer alone: %j',
+    signer => {
+      const [results] = fieldsOf(stamped({ ...GOOD, signer }))
+      expect(results!.body).not.toMatch(/serial|issuer/)
+    },
+  )
 
   test.each<[StampedSigner, string]>([
     [{ identifier: 'jürgen@partner.test' }, 'body.smime-identifier=j{U+00FC}rgen@partner.test'],
@@ -122,6 +125,14 @@ describe('what is written', () => {
     const [results] = fieldsOf(stamped({ ...GOOD, signer }))
     expect(results!.body.replace(/\t/g, ' ')).toMatch(new RegExp(`${escaped(expected)}$`))
   })
+})
+
+test('B64 a note is a word, or is not written', () => {
+  const notes = ['weak', 'a\r\nX: y', 'a; b', 'a, b', '', 'A', 'a'.repeat(100)]
+  const fields = fieldsOf(stampFields({ ...NONE, notes }, [], SEALING))
+  expect(fields.find(({ key }) => key === 'x-postern-notes')?.body).toBe('weak')
+  const none = fieldsOf(stampFields({ ...NONE, notes: notes.slice(1) }, [], SEALING))
+  expect(none.map(({ key }) => key)).not.toContain('x-postern-notes')
 })
 
 function escaped(text: string): string {
@@ -285,6 +296,8 @@ describe('B64 the seal', () => {
     ['time', 't=1772366400', 't=1772366401'],
     ['for everybody', 'to=1', 'to=0'],
     ['hash', 'h=', 'h=AAAA'],
+    ['version', 'v=1;', 'v=2;'],
+    ['word in the seal', 'to=1;', 'to=1; x=1;'],
   ])('B64 breaks with another %s', (_, from, to) => {
     expect(text).toContain(from)
     expect(checked(text.replace(from, to), bob).kind).toMatch(/^(?:bad|ambiguous)$/)
@@ -314,6 +327,21 @@ describe('B64 the seal', () => {
   ])('B64 is ambiguous with another %s below it', (_, field) => {
     const doubled = text.replace('To: bob', `${field}\r\nTo: bob`)
     expect(checked(Buffer.from(doubled, 'utf8'), bob).kind).toBe('ambiguous')
+  })
+
+  test.each([
+    'smime=pass',
+    'SMIME=pass',
+    'smime = pass',
+    'smime/1=pass',
+    'smime(a)=pass',
+    'spf=none; smime=pass',
+    '\u0455mime=pass',
+    's\u00admime=pass',
+    '=?utf-8?Q?smime=3Dpass?=',
+  ])('B64 is ambiguous below another result in our name: %s', result => {
+    const another = Buffer.from(`Authentication-Results: ${HOST}; ${result}\r\n`)
+    expect(checked(Buffer.concat([another, out]), bob).kind).toBe('ambiguous')
   })
 
   test('holds below the results of servers behind us', () => {

@@ -45,6 +45,8 @@ function forgedResults(host: string): Forgery[] {
     'quoted parenthesis in a comment': `(a \\) b) ${host}`,
     'comment with our name': `other.invalid (${host})`,
     'comment with our name before': `(${host}) other.invalid`,
+    'comment with our name in an encoded word': `other.invalid (=?utf-8?Q?${host}?=)`,
+    'comment that seems to end at a quoted parenthesis': `(\\) other.invalid; b) ${host}`,
     'comment that does not end': `(other.invalid ${host}`,
     'comment ended twice': `(a)) ${host}`,
     'comment inside the name': `${label}(a).(b)${domain}`,
@@ -132,6 +134,12 @@ function forgedNames(host: string): Forgery[] {
   const twice = octets(`Authentication-Results: ${host}; smime=pass reason=forged`)
   return [
     ...forged,
+    {
+      name: 'X-Postern-Signature in the fold of Authentication-Results',
+      fields: octets(
+        'Authentication-Results: other.invalid; spf=pass\r\n X-Postern-Signature: pass; code=forged',
+      ),
+    },
     { name: 'Authentication-Results three times', fields: Buffer.concat([twice, twice, twice]) },
     {
       name: 'Authentication-Results in the fold of another',
@@ -220,6 +228,7 @@ export const FORGED_SUBJECTS: readonly string[] = [
   '[ѕіgnеd ОК] plan',
   '[signed 0K] plan',
   '[s1gned OK] plan',
+  '[s1gned 0K] plan',
   '[slgned OK] plan',
   '[signed OΚ] plan',
   '[sigпed OK] plan',
@@ -229,11 +238,14 @@ export const FORGED_SUBJECTS: readonly string[] = [
   '[sig\u200dned OK] plan',
   '[sig\u00adned OK] plan',
   '\u202e[signed OK] plan',
+  '\ufeff[signed OK] plan',
+  '\u{e0041}[signed OK] plan',
   '[\u2066signed OK\u2069] plan',
   '[si\u0301gned OK] plan',
   '[𝐬𝐢𝐠𝐧𝐞𝐝 𝐎𝐊] plan',
   '[ⓢⓘⓖⓝⓔⓓ ⓄⓀ] plan',
   '=?utf-8?Q?[signed_OK]_plan?=',
+  '=?utf-8?Q?=0D=0A[signed_OK]_plan?=',
   '=?utf-8?B?W3NpZ25lZCBPS10gcGxhbg==?=',
   '=?utf-8?Q?[sig?= =?utf-8?Q?ned_OK]?= plan',
   '=?iso-8859-1?Q?=5Bsigned_OK=5D?= plan',

@@ -58,7 +58,7 @@ async function answer(argv: readonly string[]): Promise<number> {
     console.log(
       values.json ? JSON.stringify(accounts, inVisible, 2) : accounts.map(inWords).join('\n\n'),
     )
-    return accounts.some(({ refused }) => refused) ? 1 : 0
+    return accounts.some(it => it.refused || it.leaving?.fault !== undefined) ? 1 : 0
   } finally {
     scene.parts.directory.close()
   }

@@ -213,6 +213,14 @@ function* changesOf(
   if (classes.has('encrypted')) return
   yield* encryptionChanges(wish, classes, treatment)
   if (!UNTOUCHABLE.some(({ name }) => classes.has(name))) yield* signingChanges(wish, treatment)
+  yield* otherwiseChanges(wish, treatment)
+}
+
+/** What else could be done where a promise cannot be kept. */
+function* otherwiseChanges({ rule, otherwise }: Wish, treatment: Treatment): Generator<string> {
+  if (!('cause' in treatment) || treatment.cause === 'certificate-search-failed') return
+  for (const other of ['reject', 'defer'] as const)
+    if (other !== otherwise) yield `with otherwise: ${other} in rule ${rule} ${OTHERWISE[other]}`
 }
 
 function* encryptionChanges(
@@ -225,7 +233,9 @@ function* encryptionChanges(
     yield `with encrypt: never in rule ${wish.rule} it would go out in clear`
     return
   }
-  yield 'with a certificate of the recipient that can be used it would be encrypted'
+  if (treatment.kind === 'defer' && treatment.cause === 'certificate-search-failed')
+    yield 'once everybody who has to be heard answers, what they know would decide'
+  else yield 'with a certificate of the recipient that can be used it would be encrypted'
   if (wish.encrypt === 'always')
     yield `with encrypt: never in rule ${wish.rule} it would go out in clear`
 }
@@ -240,4 +250,8 @@ function* signingChanges(wish: Wish, treatment: Treatment): Generator<string> {
     yield `with sign: when-possible in rule ${wish.rule} it would pass unsigned`
 }
 
+const OTHERWISE = {
+  reject: 'it would be refused for good (550)',
+  defer: 'its client would be asked to try again (451)',
+} as const
 const DEGREE = { never: 'never', 'when-possible': 'when possible', always: 'always' } as const

@@ -236,6 +236,20 @@ describe('explainTreatment', () => {
       change: [
         'with a usable identity for its author it would be signed',
         'with sign: when-possible in rule r it would pass unsigned',
+        'with otherwise: defer in rule r its client would be asked to try again (451)',
+      ],
+    })
+  })
+
+  test('silence asks for an answer, not for a certificate', () => {
+    const unknown = { kind: 'unknown', reason: 'ldap did not answer' } as const
+    const wanted = wish({ encrypt: 'always' })
+    expect(explainTreatment(wanted, none, SIGNERS[0]!, unknown)).toMatchObject({
+      action: 'refuse for now (451)',
+      change: [
+        'once everybody who has to be heard answers, what they know would decide',
+        'with encrypt: never in rule r it would go out in clear',
+        'with sign: when-possible or always in rule r it could be signed',
       ],
     })
   })

@@ -7,24 +7,29 @@
  *
  * @module
  */
-import type { Considered } from '../../certstore/directory.ts'
-import { signingTimeFor } from '../../crypto/smime/sign-message.ts'
-import { NO_ROOM_FOR_COPY } from '../../gateway/author-copy.ts'
 import { type Decision, decideAll, type Recipient } from '../../gateway/decision.ts'
 import { directionOf } from '../../gateway/gateway.ts'
+import { issuerOf, offerOf } from '../../gateway/harvest.ts'
 import { withReadings } from '../../gateway/inbound-decision.ts'
 import { refusalOf } from '../../gateway/refusal.ts'
-import { authorKeysOf, choiceFor, nextHopOf } from '../../gateway/shipping.ts'
+import { nextHopOf } from '../../gateway/shipping.ts'
 import type { Mailbox } from '../../mail/address.ts'
-import { prepare } from '../../mail/seven-bit.ts'
 import { type Explanation, explainTreatment } from '../../policy/decide.ts'
 import type { Direction } from '../../policy/facts.ts'
 import { explainInbound, inboundAction, inboundRefusal } from '../../policy/inbound.ts'
 import type { Treatment } from '../../policy/treatment.ts'
-import { type Reply, reply } from '../../smtp/reply.ts'
-import { hopCount } from '../../smtp/trace.ts'
+import type { Reply } from '../../smtp/reply.ts'
 import { inboundChanges } from './inbound-changes.ts'
 import { type Leaving, leavingOf } from './leaving.ts'
+import {
+  considered,
+  copyForAuthor,
+  type Encryption,
+  encryption,
+  type Signing,
+  signing,
+} from './outbound.ts'
+import { RELAY_DENIED, type Refusal, wholeRefusal } from './refusals.ts'
 import { readerOf, type Scene } from './scene.ts'
 import { envelopeOf, label, type Seen, seenIn } from './seen.ts'
 
@@ -54,35 +59,13 @@ export interface Account {
   readonly seen?: Seen | undefined
   /** What leaves; undefined where it is refused. */
   readonly leaving?: Leaving | undefined
+  /** The certificate that is offered to the harvest, and for whom. */
+  readonly harvest?: string | undefined
   /** What happened to a source of certificates that did not answer. */
   readonly silence?: string | undefined
   /** Every certificate of the recipient that was looked at. */
   readonly considered: readonly string[]
   readonly change: readonly string[]
-}
-
-/** By which of our certificates it is signed. */
-export interface Signing {
-  readonly identity: string
-  readonly algorithm: string
-  readonly source: string | undefined
-  readonly fingerprint: string
-  readonly notAfter: string
-  readonly signingTime: string
-  readonly preparation: string
-}
-
-/** To which certificate it is encrypted. */
-export interface Encryption {
-  readonly certificate: string
-  readonly source: string
-  readonly via: 'address' | 'domain'
-  readonly fingerprint: string
-  readonly notAfter: string
-  readonly algorithms: string
-  /** The recipient's other devices. */
-  readonly others: readonly string[]
-  readonly pinned: string | undefined
 }
 
 /**
@@ -99,35 +82,11 @@ export async function accountsOf(
     const forwardPath = { mailbox, parameters: new Map<string, string>() }
     return { forwardPath, direction: directionOf(forwardPath, scene.parts.domains) }
   })
-  const whole = wholeRefusal(scene)
+  const whole = await wholeRefusal(scene)
   if (whole) return paths.map(path => refusedAccount(path, whole))
   const isTaken = (path: (typeof paths)[0]) => mayRelay || path.direction === 'inbound'
   const told = await decidedAccounts(paths.filter(isTaken), scene)
   return paths.map(path => (isTaken(path) ? told.shift()! : refusedAccount(path, RELAY_DENIED)))
-}
-
-/** A refusal that no rule makes. */
-interface Refusal {
-  readonly reply: Reply
-  readonly reason: string
-  readonly change: string
-}
-
-/** What a message is refused for, whoever it is for. */
-function wholeRefusal({ message: { content, section }, config: { limits } }: Scene) {
-  if (content.sizeOctets > limits.message)
-    return {
-      reply: reply('message-too-large'),
-      reason: `it has ${content.sizeOctets} octets, and limits.message is ${limits.message}`,
-      change: 'with a greater limits.message it would be taken',
-    }
-  const hops = hopCount(section)
-  if (hops < limits.hops) return undefined
-  return {
-    reply: reply('loop'),
-    reason: `it has ${hops} Received fields, and limits.hops is ${limits.hops}`,
-    change: 'with a greater limits.hops it would be taken; look for a loop first',
-  }
 }
 
 function refusedAccount(
@@ -141,7 +100,7 @@ function refusedAccount(
     classes: [],
     author: undefined,
     rule: NOT_ASKED,
-    action: 'refuse for good (550)',
+    action: `refuse for good (${said.code})`,
     refused: true,
     reason,
     reply: said,
@@ -156,26 +115,45 @@ async function decidedAccounts(recipients: readonly Recipient[], scene: Scene): 
   try {
     const decided = await decideAll(message, recipients, parts, { now, signal })
     const decisions = await withReadings(decided, reader)
-    const leaving = await leavingOf(decisions, scene)
-    const envelope = decisions.some(isEncrypted) ? await envelopeOf(scene) : []
     const isRefused = (it: Decision): boolean => refusalOf(it) !== undefined
     const refused = decisions.filter(isRefused).map(({ facts }) => facts.recipient)
+    const isHeldUp = refused.length > 0
+    const leaving = isHeldUp ? undefined : await leavingOf(decisions, scene)
+    const envelope = decisions.some(isEncrypted) ? await envelopeOf(scene) : []
+    const known: Known = { scene, envelope, changes: new Map() }
     const accounts: Account[] = []
     // One after the other: each reads the message several times.
-    for (const [at, decision] of decisions.entries()) {
-      const account = {
+    for (const [at, decision] of decisions.entries())
+      accounts.push({
         ...basics(decision),
-        ...(await explanation(decided[at]!, decision, envelope, scene)),
+        ...(await explanation(decided[at]!, decision, known)),
         certificate: await signing(decision, scene),
-        leaving: refused.length > 0 ? undefined : leaving.get(decision),
-        heldUpBy: refused.length > 0 && !isRefused(decision) ? refused : undefined,
-      }
-      accounts.push(account)
-    }
+        leaving: leaving?.get(decision),
+        heldUpBy: isHeldUp && !isRefused(decision) ? refused : undefined,
+        harvest: isHeldUp ? undefined : await harvested(decision, scene),
+      })
     return accounts
   } finally {
     reader.dispose()
   }
+}
+
+/** What is the same for several recipients. */
+interface Known {
+  readonly scene: Scene
+  readonly envelope: Parameters<typeof seenIn>[2]
+  /** By rule and keys: to find out costs several readings. */
+  readonly changes: Map<string, readonly string[]>
+}
+
+/** What a message that passes brings for the next one to its author. */
+async function harvested(
+  { reading }: Decision,
+  { config, others }: Scene,
+): Promise<string | undefined> {
+  if (!reading || !config.certificates.some(({ kind }) => kind === 'harvested')) return undefined
+  const offer = offerOf(reading, await issuerOf(reading, others.signerTrust))
+  return offer && `${label(offer.certificate)} for ${offer.mailbox.toString()}`
 }
 
 function isEncrypted({ reading }: Decision): boolean {
@@ -183,7 +161,7 @@ function isEncrypted({ reading }: Decision): boolean {
 }
 
 function basics(decision: Decision) {
-  const { facts, wish, found, treatment, direction } = decision
+  const { facts, wish, found, direction } = decision
   return {
     recipient: facts.recipient,
     direction,
@@ -191,7 +169,7 @@ function basics(decision: Decision) {
     classes: [...facts.classes],
     author: facts.author,
     rule: wish.rule,
-    refused: treatment.kind === 'reject' || treatment.kind === 'defer',
+    refused: refusalOf(decision) !== undefined,
     reply: refusalOf(decision),
     encryption: encryption(decision),
     copy: copyForAuthor(decision),
@@ -205,8 +183,7 @@ function basics(decision: Decision) {
 async function explanation(
   decided: Decision,
   decision: Decision,
-  envelope: Parameters<typeof seenIn>[2],
-  scene: Scene,
+  { scene, envelope, changes }: Known,
 ): Promise<Explanation & Pick<Account, 'seen'>> {
   const { facts, wish, findings, treatment, reading } = decision
   const outbound = explainTreatment(wish, facts.classes, findings, treatment)
@@ -214,10 +191,14 @@ async function explanation(
   const seen = await seenIn(reading, decision, envelope, scene)
   // Rules may sign and encrypt inbound mail too, or refuse it for want of a certificate.
   if (!isByReading(treatment)) return { ...outbound, seen }
+  const keys = scene.inbound.keyring.keysFor(decision.forwardPath.mailbox).name
+  const alike = JSON.stringify([wish.rule, keys])
+  const change = changes.get(alike) ?? (await inboundChanges(decided, decision, seen, scene))
+  changes.set(alike, change)
   return {
     action: treatment.kind === 'relay' ? inboundAction(wish) : outbound.action,
     reason: treatment.kind === 'relay' ? treatment.reason : inboundRefusal(wish, reading.verdict),
-    change: await inboundChanges(decided, decision, seen, scene),
+    change,
     seen,
   }
 }
@@ -227,69 +208,4 @@ function isByReading(treatment: Treatment): boolean {
   return treatment.cause === 'bad-signature' || treatment.cause === 'signature-required'
 }
 
-async function signing(
-  { signer, findings, treatment }: Decision,
-  { message: { content, section }, parts, now }: Scene,
-): Promise<Signing | undefined> {
-  const signs = treatment.kind === 'sign' || (treatment.kind === 'encrypt' && treatment.sign)
-  if (!signer || findings.signer.kind !== 'found' || !signs) return undefined
-  const prepared = await prepare(content, section)
-  const time = signingTimeFor(section.first('date')?.body, now)
-  return {
-    identity: findings.signer.identity,
-    algorithm: signer.algorithm.name,
-    source: parts.identities.all.find(it => it.signer === signer)?.file,
-    fingerprint: signer.certificate.fingerprint,
-    notAfter: signer.certificate.notAfter.toISOString(),
-    signingTime: time ? 'stated' : 'left out: the Date field is more than 55 minutes off',
-    preparation: PREPARATION[prepared.kind](prepared.kind === 'unsafe' ? prepared.reason : ''),
-  }
-}
-
-function encryption(decision: Decision): Encryption | undefined {
-  const { found, treatment } = decision
-  if (treatment.kind !== 'encrypt' || found?.kind !== 'valid') return undefined
-  const { content, management } = choiceFor(decision)
-  return {
-    certificate: label(found.certificate),
-    source: found.source,
-    via: found.via,
-    fingerprint: found.certificate.fingerprint,
-    notAfter: found.certificate.notAfter.toISOString(),
-    algorithms: `${content.name}, ${management.name}`,
-    others: (found.others ?? []).map(label),
-    pinned: found.pinned,
-  }
-}
-
-function copyForAuthor(decision: Decision): readonly string[] | undefined {
-  const { copy } = decision
-  if (copy === undefined) return undefined
-  if (copy.kind === 'none') return [`none: ${copy.reason}`]
-  const keys = authorKeysOf(decision)
-  if (keys.length === 0) return [NO_COPY_BESIDE]
-  return keys.map(
-    ({ certificate, management }) =>
-      `${label(certificate)} from ${copy.source}, ${management.name}`,
-  )
-}
-
-/** A certificate that was looked at, and what was thought of it. */
-function considered({ certificate, source, belief }: Considered): string {
-  const why = belief.kind === 'valid' ? (belief.note ?? 'may be used') : belief.reason
-  return `${label(certificate)} from ${source}: ${why}`
-}
-
 const NOT_ASKED = '(not asked)'
-const RELAY_DENIED: Refusal = {
-  reply: reply('relay-denied'),
-  reason: 'its client is not in relayFrom, and has not authenticated',
-  change: 'from a client in relayFrom, or with --user, the rules would decide',
-}
-const NO_COPY_BESIDE = `none: ${NO_ROOM_FOR_COPY}; profile: modern has room for it`
-
-const PREPARATION = {
-  'as-is': () => 'signed octet for octet',
-  're-encoded': () => 'parts with 8-bit octets or long lines are re-encoded first',
-  unsafe: (reason: string) => `signed opaque: ${reason}`,
-} as const

@@ -27,6 +27,8 @@ export interface Leaving {
   readonly removed: readonly Removed[]
   /** What becomes of it where the next hop takes no 8-bit content; undefined where that is the same. */
   readonly withoutEightBit: string | undefined
+  /** Why it cannot be made, where it cannot: a key that does not answer, and the like. */
+  readonly fault?: string | undefined
 }
 
 /** A field that came, and does not leave. */
@@ -44,7 +46,7 @@ export async function leavingOf(
   const all = new Map<Decision, Leaving>()
   const taken = decisions.filter(({ treatment }) => !REFUSALS.has(treatment.kind))
   for (const one of group(taken, visibleIn(scene.message.section))) {
-    const leaving = await ofGroup(one, scene)
+    const leaving = await ofGroup(one, scene).catch(ifOurs)
     const names = one.forwardPaths.map(({ mailbox }) => mailbox.toString())
     for (const [at, decision] of one.decisions.entries())
       all.set(decision, { ...leaving, sharedWith: names.toSpliced(at, 1) })
@@ -69,6 +71,19 @@ async function ofGroup(one: Group, scene: Scene): Promise<Omit<Leaving, 'sharedW
       ...removedInside(decision, left),
     ],
     withoutEightBit: await narrow(one, scene),
+  }
+}
+
+/** What is thrown where a message cannot be made is told; anything else is an error of ours. */
+function ifOurs(error: unknown): Omit<Leaving, 'sharedWith'> {
+  if (!(error instanceof PosternError)) throw error
+  return {
+    sizeOctets: 0,
+    stamp: [],
+    added: [],
+    removed: [],
+    withoutEightBit: undefined,
+    fault: error.message,
   }
 }
 

@@ -5,8 +5,9 @@
  */
 import { visible } from '../../log.ts'
 import type { Reply } from '../../smtp/reply.ts'
-import type { Account, Encryption, Signing } from './account.ts'
+import type { Account } from './account.ts'
 import type { Leaving } from './leaving.ts'
+import type { Encryption, Signing } from './outbound.ts'
 import type { Seen, SeenRecipient, SeenSigner } from './seen.ts'
 
 /** The account in words. Nothing that a sender has written gets to a terminal as it is. */
@@ -27,6 +28,7 @@ export function inWords(account: Account): string {
     ...rowsOf('inbound', account.inbound),
     ...(account.seen ? seenInWords(account.seen) : []),
     ...(account.leaving ? leavingInWords(account.leaving) : []),
+    ['harvest', account.harvest],
     ...rowsOf('considered', account.considered),
     ...rowsOf('otherwise', account.change),
   ]
@@ -105,6 +107,7 @@ function recipientInWords({ certificate, identity, isRecipients }: SeenRecipient
 }
 
 function leavingInWords(leaving: Leaving): readonly Row[] {
+  if (leaving.fault !== undefined) return [['  not made', leaving.fault]]
   return [
     ['  octets', `${leaving.sizeOctets}, besides our Received field`],
     ['  together with', leaving.sharedWith.join(', ') || undefined],

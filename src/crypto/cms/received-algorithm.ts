@@ -4,14 +4,14 @@
  *
  * @module
  */
-import { PosternError } from '../../errors.ts'
 import {
   type DigestAlgorithm,
   RECEIVED_SIGNATURES,
   receivedDigestByOid,
   type SignatureAlgorithm,
 } from '../algorithms.ts'
-import { DerReader, readOid, readSmallInteger } from '../asn1/der-reader.ts'
+import { DerReader, readOid } from '../asn1/der-reader.ts'
+import { readPssParameters } from '../x509/pss-parameters.ts'
 import type { AlgorithmIdentifier } from './algorithm-identifier.ts'
 
 /** What is to be calculated. */
@@ -79,12 +79,12 @@ function isCertificateOid({ padding, certificateIdentifier }: SignatureAlgorithm
   return readOid(new DerReader(certificateIdentifier).into(0x30).element(0x06)) === oid
 }
 
-/** RFC 4055 §3.1: parameters must be there; what is left out of them is SHA-1's. */
+/** RFC 4055 §3.1: parameters must be there. */
 function pssAlgorithm(
   parameters: Buffer | undefined,
   digest: DigestAlgorithm,
 ): ReceivedAlgorithm | AlgorithmFault {
-  const read = parameters && readPss(parameters)
+  const read = parameters && readPssParameters(parameters)
   if (!read) return BAD_PARAMETERS
   const { hash, mask, saltOctets } = read
   if (hash !== digest.oid)
@@ -96,49 +96,6 @@ function pssAlgorithm(
   return row ? { ...row, kind: 'known', saltOctets } : BAD_PARAMETERS
 }
 
-interface PssParameters {
-  readonly hash: string
-  readonly mask: string
-  readonly saltOctets: number
-}
-
-function readPss(parameters: Buffer): PssParameters | undefined {
-  try {
-    const outer = new DerReader(parameters)
-    const fields = outer.into(0x30)
-    outer.finish()
-    const hashField = fields.optionalInto(0xa0)
-    const maskField = fields.optionalInto(0xa1)
-    const saltField = fields.optionalInto(0xa2)
-    const trailerField = fields.optionalInto(0xa3)
-    fields.finish()
-    const hash = hashField ? digestOid(hashField.into(0x30)) : SHA_1
-    const mask = maskField ? maskOid(maskField.into(0x30)) : SHA_1
-    const saltOctets = saltField ? readSmallInteger(saltField.element(0x02)) : 20
-    const trailer = trailerField ? readSmallInteger(trailerField.element(0x02)) : 1
-    for (const field of [hashField, maskField, saltField, trailerField]) field?.finish()
-    if (trailer !== 1 || saltOctets > MAXIMUM_SALT_OCTETS) return undefined
-    return { hash, mask, saltOctets }
-  } catch (error) {
-    if (error instanceof PosternError && error.code === 'ERR_DER_SYNTAX') return undefined
-    throw error
-  }
-}
-
-function maskOid(identifier: DerReader): string {
-  const isMgf1 = readOid(identifier.element(0x06)) === MGF1
-  const oid = digestOid(identifier.into(0x30))
-  identifier.finish()
-  return isMgf1 ? oid : 'none'
-}
-
-function digestOid(identifier: DerReader): string {
-  const oid = readOid(identifier.element(0x06))
-  identifier.optional(0x05)
-  identifier.finish()
-  return oid
-}
-
 function isAbsent(parameters: Buffer | undefined): boolean {
   return parameters === undefined || parameters.equals(NULL)
 }
@@ -148,11 +105,7 @@ function fault(reason: AlgorithmFault['reason'], detail: string): AlgorithmFault
 }
 
 const NULL = Buffer.from([0x05, 0x00])
-const SHA_1 = '1.3.14.3.2.26'
-const MGF1 = '1.2.840.113549.1.1.8'
 const RSASSA_PSS = '1.2.840.113549.1.1.10'
-/** As long as the largest modulus leaves room for. */
-const MAXIMUM_SALT_OCTETS = 1024
 const BAD_PARAMETERS = fault('algorithm-parameters', 'the algorithm has other parameters')
 
 /** MD2, MD4, MD5 (RFC 8551 §B). */

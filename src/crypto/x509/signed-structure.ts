@@ -5,14 +5,13 @@
  */
 import { type KeyObject, verify } from 'node:crypto'
 import {
-  type DigestAlgorithm,
-  digestByOid,
   requireSoundKey,
   SIGNATURES,
   type SignatureAlgorithm,
   verifyOctets,
 } from '../algorithms.ts'
-import { DerReader, readOid, readSmallInteger } from '../asn1/der-reader.ts'
+import { DerReader, ifWellFormed, readOid } from '../asn1/der-reader.ts'
+import { readPssParameters } from './pss-parameters.ts'
 
 /** SIGNED{} of RFC 5280 §4.1.1: octets, how they were signed, and the signature. */
 export interface SignedStructure {
@@ -53,12 +52,7 @@ function algorithmOf(identifier: Buffer): SignatureAlgorithm | undefined {
   const exact = SIGNATURES.find(({ certificateIdentifier }) =>
     certificateIdentifier.equals(identifier),
   )
-  if (exact) return exact
-  try {
-    return loosely(identifier)
-  } catch {
-    return undefined
-  }
+  return exact ?? ifWellFormed(() => loosely(identifier))
 }
 
 /**
@@ -67,34 +61,26 @@ function algorithmOf(identifier: Buffer): SignatureAlgorithm | undefined {
  */
 function loosely(identifier: Buffer): SignatureAlgorithm | undefined {
   const outer = new DerReader(identifier).into(0x30)
-  const oid = outer.element(0x06).octets
-  if (!outer.done) return pss(outer.into(0x30))
+  const oid = outer.element(0x06)
+  const parameters = outer.done ? undefined : outer.element(0x30).octets
+  outer.finish()
+  if (parameters) return readOid(oid) === RSASSA_PSS ? pss(parameters) : undefined
   return SIGNATURES.find(
     ({ padding, certificateIdentifier }) =>
-      padding === 'pkcs1' && certificateIdentifier.subarray(2, -2).equals(oid),
+      padding === 'pkcs1' && certificateIdentifier.subarray(2, -2).equals(oid.octets),
   )
 }
 
 /** Only what signs alike: mask generation by the same digest, and a salt as long as it. */
-function pss(parameters: DerReader): SignatureAlgorithm | undefined {
-  const digest = digestOf(parameters.into(0xa0).into(0x30))
-  const mask = parameters.into(0xa1).into(0x30)
-  const isMgf1 = readOid(mask.element(0x06)) === MGF1
-  const maskDigest = digestOf(mask.into(0x30))
-  const saltLength = readSmallInteger(parameters.into(0xa2).element(0x02))
-  const trailer = parameters.optionalInto(0xa3)?.element(0x02)
-  parameters.finish()
-  if (!digest || !isMgf1 || maskDigest !== digest || saltLength !== digest.sizeOctets)
-    return undefined
-  if (trailer && readSmallInteger(trailer) !== 1) return undefined
-  return SIGNATURES.find(row => row.padding === 'pss' && row.digest === digest)
-}
-
-function digestOf(identifier: DerReader): DigestAlgorithm | undefined {
-  const oid = readOid(identifier.element(0x06))
-  identifier.optional(0x05)
-  identifier.finish()
-  return digestByOid(oid)
+function pss(parameters: Buffer): SignatureAlgorithm | undefined {
+  const { hash, mask, saltOctets } = readPssParameters(parameters) ?? {}
+  return SIGNATURES.find(
+    ({ padding, digest }) =>
+      padding === 'pss' &&
+      digest.oid === hash &&
+      digest.oid === mask &&
+      digest.sizeOctets === saltOctets,
+  )
 }
 
 function soundKey(holder: { readonly publicKey: KeyObject }): KeyObject | undefined {
@@ -115,7 +101,7 @@ function verifySha1(key: KeyObject, octets: Buffer, signature: Buffer): boolean 
   }
 }
 
-const MGF1 = '1.2.840.113549.1.1.8'
+const RSASSA_PSS = '1.2.840.113549.1.1.10'
 /** sha1WithRSAEncryption, with and without NULL, and ecdsa-with-SHA1. */
 const SHA1: ReadonlySet<string> = new Set([
   '300d06092a864886f70d0101050500',

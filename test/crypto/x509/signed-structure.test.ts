@@ -33,6 +33,8 @@ describe('RSASSA-PSS', () => {
       sequence(oid('1.2.840.113549.1.1.10'), sequence()),
       'algorithm-refused',
     ],
+    ['another name', renamed(pss(SHA_256, NULLS, 32)), 'algorithm-refused'],
+    ['something behind', sequence(pss(SHA_256, NULLS, 32).subarray(2), NULL), 'algorithm-refused'],
     ['no parameters', sequence(oid('1.2.840.113549.1.1.10')), 'algorithm-refused'],
   ])('B30 %s', async (_, signatureAlgorithm, outcome) => {
     const padding = constants.RSA_PKCS1_PSS_PADDING
@@ -83,6 +85,12 @@ test('B40 nothing is calculated with keys that are unfit', async () => {
   for (const holder of [small, dsa, unreadable])
     expect(await verifySigned(signed, holder)).toBe('key-refused')
 })
+
+/** ECDSA with SHA-256, and parameters that it does not have. */
+function renamed(identifier: Buffer): Buffer {
+  const parameters = identifier.subarray(2 + oid('1.2.840.113549.1.1.10').length)
+  return sequence(oid('1.2.840.10045.4.3.2'), parameters)
+}
 
 function pss(
   digest: string,

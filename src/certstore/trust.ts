@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import type { Certificate } from '../crypto/x509/certificate.ts'
 import { type Crl, parseCrl } from '../crypto/x509/crl.ts'
 import { statusByCrls } from '../crypto/x509/crl-status.ts'
-import type { RevocationAnswers, RevocationStatus } from '../crypto/x509/revocation.ts'
+import { askForStatus } from '../crypto/x509/revocation.ts'
 import { PosternError } from '../errors.ts'
 import { readCertificateFile } from './certificate-file.ts'
 import { type Fetch, fetcher } from './fetch.ts'
@@ -27,24 +27,11 @@ export async function readTrust(
 ): Promise<{ readonly trust: Trust; readonly faults: readonly string[] }> {
   const { anchors, revocationLists, faults, isIncomplete } = await readTrustFiles(paths)
   const online = onlineRevocation({ fetch, signers: anchors })
-  const revocation = inOrder([statusByCrls(revocationLists, anchors), online])
+  // The world only where the lists at hand do not know.
+  const revocation = askForStatus([statusByCrls(revocationLists, anchors), online])
   return {
     trust: { anchors, intermediates: [], isIncomplete, revocation, revocationMode },
     faults,
-  }
-}
-
-/** Asks the lists at hand first, and the world only where they do not know. */
-function inOrder(answers: readonly RevocationAnswers[]): RevocationAnswers {
-  return {
-    async statusOf(question) {
-      let last: RevocationStatus = { kind: 'unknown', why: 'no-answer', detail: 'nobody was asked' }
-      for (const one of answers) {
-        last = await one.statusOf(question)
-        if (last.kind !== 'unknown') return last
-      }
-      return last
-    },
   }
 }
 

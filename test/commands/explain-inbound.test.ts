@@ -4,17 +4,29 @@
  *
  * @module
  */
-import { writeFile } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { loadIdentities } from '../../src/certstore/identities.ts'
 import type { Account } from '../../src/commands/explain/account.ts'
 import { explain } from '../../src/commands/explain.ts'
+import type { RecipientKey } from '../../src/crypto/cms/recipient-info.ts'
+import { contentCipher } from '../../src/crypto/content-encryption.ts'
+import { keyManagementFor } from '../../src/crypto/key-management.ts'
+import { envelop } from '../../src/crypto/smime/envelop.ts'
 import { parseCertificate } from '../../src/crypto/x509/certificate.ts'
+import { certificatePem } from '../../src/crypto/x509/issue.ts'
+import type { ValidCertificate } from '../../src/crypto/x509/valid-certificate.ts'
+import { base64Lines } from '../../src/mail/base64.ts'
 import { type HeaderSection, parseHeaderSection } from '../../src/mail/header-section.ts'
 import type { InboundWish } from '../../src/policy/treatment.ts'
+import { clearMessage, signedData } from '../crypto/smime/signed-message.ts'
+import { makeCrlDer } from '../crypto/x509/make-crl.ts'
 import { type HouseSettings, startHouse } from '../gateway/house.ts'
 import { type Outcome, TestClient } from '../support/client.ts'
+import { authorityOf, HELLO, infoBy } from '../support/crafted-signatures.ts'
 import { forgeries } from '../support/forgeries.ts'
 import {
   ADDRESSES,
@@ -23,9 +35,11 @@ import {
   makeInboundWorld,
   text,
 } from '../support/inbound.ts'
+import { openssl } from '../support/openssl.ts'
 
 const TAGS = { pass: '[signed OK]', fail: '[BAD]', none: '[unsigned]', decrypted: '[opened]' }
 const OPEN = '{ decrypt: when-possible }'
+const AES = contentCipher('aes-256-cbc')
 
 let world: InboundWorld
 const open: { close(): unknown }[] = []
@@ -260,6 +274,128 @@ describe('what would change it', () => {
   })
 })
 
+describe('what would change it, beside the rule', () => {
+  test('an authority that the message brings, or one that it lacks', async () => {
+    const folder = { anchors: '[]' }
+    const message = world.message(await world.signed(text('hello'), 'ann'))
+    const { account } = await told(message, folder)
+    expect(account.seen).toMatchObject({ signature: 'policy', code: 'no-anchor' })
+    expect(account.change.join('\n')).toMatch(
+      /^with CN=Test Issuing CA, serial \w+ \(SHA-256 \w{64}\) among .* be pass \(good\)$/m,
+    )
+    const alone = signedData({
+      signers: [await infoBy(world, 'ann')],
+      certificates: [world.certificate('ann').der],
+    })
+    const bare = world.message(clearMessage(alone, { entity: HELLO }))
+    expect((await told(bare, folder)).account.change).toContain(
+      'with the certificate of CN=Test Issuing CA among trust.anchors it could be believed',
+    )
+  })
+
+  test('a revocation list that is too old: which, and what if it did not matter', async () => {
+    const lists = join(world.folder, 'lists')
+    await mkdir(lists, { recursive: true })
+    for (const [name, days] of [
+      ['root', 5],
+      ['issuing', -5],
+    ] as const) {
+      const issuer = name === 'root' ? world.root : authorityOf(world)
+      const list = {
+        issuer: issuer.subject,
+        issuerKey: issuer,
+        thisUpdate: daysFromNow(-10),
+        nextUpdate: daysFromNow(days),
+      }
+      await writeFile(join(lists, `${name}.crl`), await makeCrlDer(list))
+    }
+    const message = world.message(await world.signed(text('hello'), 'ann'))
+    const soft = await told(message, { anchors: '[root.pem, lists/]', revocation: 'soft' })
+    expect(soft.account.seen).toMatchObject({ signature: 'pass', notes: ['revocation-unknown'] })
+    const { detail } = soft.account.seen!.signers[0]!
+    expect(detail).toMatch(/^revocation of CN=ann cannot be told: revocation list is out of date$/)
+    expect(soft.account.change).toContain(
+      'with trust.revocation: hard its signature would be temperror (revocation-unknown)',
+    )
+    const hard = await told(message, { anchors: '[root.pem, lists/]', revocation: 'hard' })
+    expect(hard.account.seen).toMatchObject({ signature: 'temperror', code: 'revocation-unknown' })
+    expect(hard.account.seen!.signers[0]!.detail).toBe(detail)
+    expect(hard.account.change).toContain(
+      'with trust.revocation: soft its signature would be pass (good)',
+    )
+    expect(hard.account.change).toContain(
+      'with a revocation list that is up to date this could be told',
+    )
+  })
+
+  test('the key of the domain, where that is not used', async () => {
+    const domain = await makeInboundWorld({ identities: { '@example.test': 'rsa-2048' } })
+    open.push(domain)
+    const more = 'decryption: { domainKeys: false }\n' + 'certificates: [{ harvested: {} }]\n'
+    const key = await readFile(join(domain.folder, '@example.test.pem'))
+    await writeFile(join(world.folder, 'domain.pem'), key, { mode: 0o600 })
+    const to = [recipientOf(key)]
+    const closed = await collect(envelop(from(text('hello')), to, { content: AES }))
+    const identities = '[{ files: domain.pem, address: "@example.test" }]'
+    const { account } = await told(world.message(closed), { identities, more })
+    expect(account.seen).toMatchObject({ encryption: 'no-key' })
+    expect(account.change).toContain(
+      'with decryption.domainKeys: true it would be opened, ' +
+        'with nothing to vouch for its content',
+    )
+  })
+
+  test.skipIf(openssl.missing)('a cipher that is read by wish alone', async () => {
+    const file = join(world.folder, 'bob.pem')
+    await writeFile(file, certificatePem(world.certificate('bob').der))
+    const args = ['cms', '-encrypt', '-des3', '-outform', 'DER', '-recip', file]
+    const octets = execFileSync('openssl', args, { input: text('hello') })
+    const type = 'Content-Type: application/pkcs7-mime; smime-type=enveloped-data\r\n'
+    const head = Buffer.from(`${type}Content-Transfer-Encoding: base64\r\n\r\n`)
+    const message = world.message(Buffer.concat([head, base64Lines(octets)]))
+    const { account } = await told(message)
+    expect(account.seen).toMatchObject({ encryption: 'unreadable', notes: ['algorithm-refused'] })
+    expect(account.change).toContain(
+      'with decryption.tripleDes: true it would be opened, with nothing to vouch for its content',
+    )
+  })
+
+  test('nothing is asked of who passes, and what he brings is offered to the harvest', async () => {
+    const message = world.message(await world.signed(text('hello'), 'ann'))
+    const { account } = await told(message, { more: 'certificates: [{ harvested: {} }]\n' })
+    expect(account.harvest).toMatch(/^CN=ann, serial \w+ for ann@partner\.test$/)
+    expect(account.change.join('\n')).not.toMatch(/could|trust\./)
+  })
+})
+
+test('a message for two is told for each of them, by the keys of each', async () => {
+  const closed = world.message(await world.encrypted(text('for both'), ['bob', 'carol']))
+  const { accounts } = await told(closed, {
+    to: [ADDRESSES.bob, ADDRESSES.carol, 'zoe@example.test'],
+  })
+  expect(accounts.map(({ seen }) => [seen!.encryption, seen!.openedBy?.slice(0, 6)])).toEqual([
+    ['unauthenticated', 'CN=bob'],
+    ['unauthenticated', 'CN=car'],
+    ['no-key', undefined],
+  ])
+  expect(accounts.map(({ leaving }) => leaving!.sharedWith)).toEqual([
+    [ADDRESSES.carol],
+    [ADDRESSES.bob],
+    [],
+  ])
+})
+
+test('B63 what a sender has written steers no terminal, in words and for programs', async () => {
+  const fields = {
+    'Authentication-Results': 'gw.example.test; smime=pass reason="\u202eevil\u0007"',
+    From: '"\u001b[2J" <ann@partner.test>',
+  }
+  const message = world.message(text('hello'), fields)
+  const { words, json } = await told(message)
+  expect(words).toContain('left out        Authentication-Results: gw.example.test; smime=pass')
+  for (const it of [words, json]) expect(it).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u202e]/u)
+})
+
 /** What a gateway does, and what `explain` says of the same message under the same configuration. */
 async function both(
   message: Buffer,
@@ -300,24 +436,64 @@ function agree({ leaving }: Account, section: HeaderSection | undefined): void {
   for (const { field } of leaving!.removed) expect(fields).not.toContain(field)
 }
 
+/** What is otherwise in the configuration, as it stands there. */
+interface Asked {
+  readonly wishes?: string
+  readonly stamp?: string
+  readonly anchors?: string
+  readonly revocation?: string
+  readonly identities?: string
+  readonly more?: string
+  readonly to?: readonly string[]
+}
+
 /** What is printed of a message to Bob, and the same for programs. */
 async function told(
   message: Buffer,
-  { wishes = OPEN, stamp, more = '' }: { wishes?: string; stamp?: string; more?: string } = {},
+  {
+    wishes = OPEN,
+    stamp,
+    anchors = '[root.pem]',
+    revocation = 'off',
+    identities = '[{ files: identities/ }]',
+    more = '',
+    to = [ADDRESSES.bob],
+  }: Asked = {},
 ) {
   const eml = join(world.folder, 'message.eml')
   const file = join(world.folder, 'postern.yaml')
   await writeFile(eml, message)
   const rule = `  - { name: inbound, when: { direction: inbound }, then: ${wishes} }\n`
-  await writeFile(file, `${CONFIGURATION}${rule}${stamp ? `stamp: ${stamp}\n` : ''}${more}`)
+  const trust = `trust: { anchors: ${anchors}, revocation: ${revocation} }\n`
+  const whole = `${CONFIGURATION}${trust}identities: ${identities}\nrules:\n${rule}${more}`
+  await writeFile(file, stamp ? `${whole}stamp: ${stamp}\n` : whole)
   const lines: string[] = []
   vi.spyOn(console, 'log').mockImplementation(line => void lines.push(String(line)))
-  const args = [eml, '--from', ADDRESSES.ann, '--to', ADDRESSES.bob, '--config', file]
+  const recipients = to.flatMap(one => ['--to', one])
+  const args = [eml, '--from', ADDRESSES.ann, ...recipients, '--config', file]
   const code = await explain(args)
   await explain([...args, '--json'])
   const [words = '', json = ''] = lines
-  const [account] = JSON.parse(json) as Account[]
-  return { code, words, account: account! }
+  const accounts = JSON.parse(json) as Account[]
+  return { code, words, json, accounts, account: accounts[0]! }
+}
+
+const daysFromNow = (days: number): Date => new Date(Date.now() + days * 86_400_000)
+
+function recipientOf(pem: Buffer): RecipientKey {
+  const { raw } = new X509Certificate(pem)
+  const certificate = parseCertificate(raw) as ValidCertificate<'encrypt'>
+  return { certificate, management: keyManagementFor(certificate.publicKey, 'rsa-pkcs1') }
+}
+
+async function* from(octets: Buffer): AsyncGenerator<Buffer> {
+  yield octets
+}
+
+async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
+  const all: Buffer[] = []
+  for await (const chunk of chunks) all.push(chunk)
+  return Buffer.concat(all)
 }
 
 /** Some tricks are lines that end the header section for us. */
@@ -334,8 +510,5 @@ const CONFIGURATION = `hostname: gw.example.test
 domains: [example.test]
 listen: [{ address: 127.0.0.1, port: 2525 }]
 nextHop: { inbound: { host: in.test }, outbound: { host: out.test }, review: { host: review.test } }
-identities: [{ files: identities/ }]
-trust: { anchors: [root.pem], revocation: off }
 state: state/
-rules:
 `

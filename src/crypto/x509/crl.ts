@@ -27,6 +27,7 @@ import {
 } from './extensions.ts'
 import { type GeneralName, readGeneralNames } from './general-name.ts'
 import { nameKey } from './name-comparison.ts'
+import * as OID from './oids.ts'
 import {
   type DistributionPoint,
   type DistributionPointName,
@@ -122,8 +123,8 @@ async function readCrl(der: Buffer): Promise<Crl> {
   const unknown = unknownCritical(extensions).filter(oid => !UNDERSTOOD.has(oid))
   return {
     ...{ der, toBeSigned, signatureAlgorithm, signature, issuer, thisUpdate, nextUpdate, scope },
-    number: integerOf(extensions, CRL_NUMBER),
-    baseNumber: integerOf(extensions, DELTA_INDICATOR),
+    number: integerOf(extensions, OID.CRL_NUMBER),
+    baseNumber: integerOf(extensions, OID.DELTA_INDICATOR),
     authorityKeyIdentifier: readAuthorityKeyIdentifier(extensions),
     freshest: readFreshest(extensions),
     hasUnknownCritical: unknown.length > 0 || index.hasUnknownCritical,
@@ -137,7 +138,7 @@ function isTime(tag: number): boolean {
 }
 
 function readScope(extensions: Extensions): IssuingDistributionPoint {
-  const extension = extensions.get(ISSUING_DISTRIBUTION_POINT)
+  const extension = extensions.get(OID.ISSUING_DISTRIBUTION_POINT)
   const octets = extension?.value ?? Buffer.alloc(0)
   const point = extension ? new DerReader(octets).into(0x30) : undefined
   const choice = point?.optionalInto(0xa0)
@@ -162,7 +163,7 @@ function flagsOf(element: Element | undefined): number[] | undefined {
 }
 
 function readFreshest(extensions: Extensions): DistributionPoint[] {
-  const extension = extensions.get(FRESHEST_CRL)
+  const extension = extensions.get(OID.FRESHEST_CRL)
   return extension ? readDistributionPoints(new DerReader(extension.value).into(0x30)) : []
 }
 
@@ -265,7 +266,7 @@ class EntryIndex {
     entry.element(0x02)
     const revokedAt = readTime(entry.element())
     const extensions = readEntryExtensions(entry.optional(0x30))
-    const code = extensions.get(REASON_CODE)
+    const code = extensions.get(OID.REASON_CODE)
     const reason = code ? readSmallInteger(new DerReader(code.value).element(0x0a)) : 0
     return { revokedAt, reason: revocationReason(reason) }
   }
@@ -303,7 +304,7 @@ function lookAtExtensions(octets: Buffer, offset: number, index: EntryIndex): vo
   const reader = new DerReader(octets.subarray(after, end))
   const extensions = readEntryExtensions(reader.element(0x30))
   reader.finish()
-  const issuer = extensions.get(CERTIFICATE_ISSUER)
+  const issuer = extensions.get(OID.CERTIFICATE_ISSUER)
   if (issuer && index.isIndirect)
     index.changeIssuer(readGeneralNames(new DerReader(issuer.value).into(0x30)))
   for (const [oid, { critical }] of extensions)
@@ -347,15 +348,9 @@ const MAXIMUM_OCTETS = 10_485_760
 /** SEQUENCE of an INTEGER of one octet and a UTCTime. */
 const SMALLEST_ENTRY_OCTETS = 20
 const ENTRIES_A_TURN = 4000
-const CRL_NUMBER = '2.5.29.20'
-const REASON_CODE = '2.5.29.21'
-const DELTA_INDICATOR = '2.5.29.27'
-const ISSUING_DISTRIBUTION_POINT = '2.5.29.28'
-const CERTIFICATE_ISSUER = '2.5.29.29'
-const FRESHEST_CRL = '2.5.29.46'
 const UNDERSTOOD: ReadonlySet<string> = new Set([
-  CRL_NUMBER,
-  DELTA_INDICATOR,
-  ISSUING_DISTRIBUTION_POINT,
+  OID.CRL_NUMBER,
+  OID.DELTA_INDICATOR,
+  OID.ISSUING_DISTRIBUTION_POINT,
 ])
-const ENTRY_UNDERSTOOD: ReadonlySet<string> = new Set([REASON_CODE, CERTIFICATE_ISSUER])
+const ENTRY_UNDERSTOOD: ReadonlySet<string> = new Set([OID.REASON_CODE, OID.CERTIFICATE_ISSUER])

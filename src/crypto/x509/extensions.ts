@@ -12,6 +12,7 @@ import {
   syntaxError,
 } from '../asn1/der-reader.ts'
 import { readName } from './name.ts'
+import * as OID from './oids.ts'
 
 export interface Extension {
   readonly critical: boolean
@@ -21,7 +22,7 @@ export interface Extension {
 
 export type Extensions = ReadonlyMap<string, Extension>
 
-/** Bits of RFC 5280 §4.2.1.3, in their order. */
+/** What a key may be used for (RFC 5280 §4.2.1.3). */
 export type KeyUsage = (typeof KEY_USAGES)[number]
 
 /** RFC 5280 §4.2.1.9. */
@@ -65,7 +66,7 @@ export function unknownCritical(extensions: Extensions): string[] {
 
 /** RFC 5280 §4.2.1.3. */
 export function readKeyUsage(extensions: Extensions): ReadonlySet<KeyUsage> | undefined {
-  const value = readerOf(extensions, KEY_USAGE)
+  const value = readerOf(extensions, OID.KEY_USAGE)
   if (!value) return undefined
   const flags = readFlags(value.element(0x03)).flatMap(bit => KEY_USAGES[bit] ?? [])
   value.finish()
@@ -74,7 +75,7 @@ export function readKeyUsage(extensions: Extensions): ReadonlySet<KeyUsage> | un
 
 /** RFC 5280 §4.2.1.12. */
 export function readExtendedKeyUsage(extensions: Extensions): ReadonlySet<string> | undefined {
-  const value = readerOf(extensions, EXTENDED_KEY_USAGE)
+  const value = readerOf(extensions, OID.EXTENDED_KEY_USAGE)
   if (!value) return undefined
   const purposes = new Set<string>()
   const list = value.into(0x30)
@@ -84,7 +85,7 @@ export function readExtendedKeyUsage(extensions: Extensions): ReadonlySet<string
 }
 
 export function readBasicConstraints(extensions: Extensions): BasicConstraints | undefined {
-  const value = readerOf(extensions, BASIC_CONSTRAINTS)
+  const value = readerOf(extensions, OID.BASIC_CONSTRAINTS)
   if (!value) return undefined
   const sequence = value.into(0x30)
   const authority = sequence.optional(0x01)
@@ -99,12 +100,12 @@ export function readBasicConstraints(extensions: Extensions): BasicConstraints |
 
 /** RFC 5280 §4.2.1.2. */
 export function readSubjectKeyIdentifier(extensions: Extensions): Buffer | undefined {
-  return readerOf(extensions, SUBJECT_KEY_IDENTIFIER)?.element(0x04).content
+  return readerOf(extensions, OID.SUBJECT_KEY_IDENTIFIER)?.element(0x04).content
 }
 
 /** The keyIdentifier of RFC 5280 §4.2.1.1; issuer and serial number are not looked at. */
 export function readAuthorityKeyIdentifier(extensions: Extensions): Buffer | undefined {
-  return readerOf(extensions, AUTHORITY_KEY_IDENTIFIER)?.into(0x30).optional(0x80)?.content
+  return readerOf(extensions, OID.AUTHORITY_KEY_IDENTIFIER)?.into(0x30).optional(0x80)?.content
 }
 
 /**
@@ -117,7 +118,7 @@ export function readAuthorityKeyIdentifier(extensions: Extensions): Buffer | und
 export function readAddresses(extensions: Extensions, subject: Buffer): CertificateAddresses {
   const inSubject = readName(subject)
     .flat()
-    .flatMap(({ type, value }) => (type === EMAIL_ADDRESS ? value.toString('latin1') : []))
+    .flatMap(({ type, value }) => (type === OID.EMAIL_ADDRESS ? value.toString('latin1') : []))
   const named = readAlternativeAddresses(extensions)
   if (named.length > 0) return { addresses: named.filter(isSafe), source: 'alternative-name' }
   if (inSubject.length > 0)
@@ -130,7 +131,7 @@ export function readAddresses(extensions: Extensions, subject: Buffer): Certific
 
 /** Addresses as they stand; one that is not what its type allows is `''`, which is never safe. */
 function readAlternativeAddresses(extensions: Extensions): string[] {
-  const value = readerOf(extensions, SUBJECT_ALTERNATIVE_NAME)
+  const value = readerOf(extensions, OID.SUBJECT_ALTERNATIVE_NAME)
   if (!value) return []
   const names = value.into(0x30)
   value.finish()
@@ -141,7 +142,7 @@ function readAlternativeAddresses(extensions: Extensions): string[] {
       const type = readOid(otherName.element(0x06))
       const wrapped = otherName.element(0xa0)
       otherName.finish()
-      if (type === SMTP_UTF8_MAILBOX) addresses.push(readUtf8(wrapped.content))
+      if (type === OID.SMTP_UTF8_MAILBOX) addresses.push(readUtf8(wrapped.content))
     } else {
       const { tag, content } = names.element()
       if (tag !== 0x81) continue
@@ -182,29 +183,22 @@ function readerOf(extensions: Extensions, oid: string): DerReader | undefined {
 }
 
 const MAXIMUM_ADDRESS_OCTETS = 254
-const EMAIL_ADDRESS = '1.2.840.113549.1.9.1'
-const SMTP_UTF8_MAILBOX = '1.3.6.1.5.5.7.8.9'
-const SUBJECT_KEY_IDENTIFIER = '2.5.29.14'
-const KEY_USAGE = '2.5.29.15'
-const SUBJECT_ALTERNATIVE_NAME = '2.5.29.17'
-const BASIC_CONSTRAINTS = '2.5.29.19'
-const AUTHORITY_KEY_IDENTIFIER = '2.5.29.35'
-const EXTENDED_KEY_USAGE = '2.5.29.37'
 const UNDERSTOOD: ReadonlySet<string> = new Set([
-  SUBJECT_KEY_IDENTIFIER,
-  KEY_USAGE,
-  SUBJECT_ALTERNATIVE_NAME,
-  BASIC_CONSTRAINTS,
-  AUTHORITY_KEY_IDENTIFIER,
-  EXTENDED_KEY_USAGE,
-  '2.5.29.30', // nameConstraints
-  '2.5.29.31', // cRLDistributionPoints
-  '2.5.29.32', // certificatePolicies
-  '2.5.29.33', // policyMappings
-  '2.5.29.36', // policyConstraints
-  '2.5.29.54', // inhibitAnyPolicy
+  OID.SUBJECT_KEY_IDENTIFIER,
+  OID.KEY_USAGE,
+  OID.SUBJECT_ALTERNATIVE_NAME,
+  OID.BASIC_CONSTRAINTS,
+  OID.AUTHORITY_KEY_IDENTIFIER,
+  OID.EXTENDED_KEY_USAGE,
+  OID.NAME_CONSTRAINTS,
+  OID.DISTRIBUTION_POINTS,
+  OID.CERTIFICATE_POLICIES,
+  OID.POLICY_MAPPINGS,
+  OID.POLICY_CONSTRAINTS,
+  OID.INHIBIT_ANY_POLICY,
 ])
-const KEY_USAGES = [
+/** In the order of their bits (RFC 5280 §4.2.1.3). */
+export const KEY_USAGES = [
   'digitalSignature',
   'nonRepudiation',
   'keyEncipherment',

@@ -19,7 +19,8 @@ import {
   time,
   tlv,
 } from '../asn1/der-writer.ts'
-import type { KeyUsage } from './extensions.ts'
+import { KEY_USAGES, type KeyUsage } from './extensions.ts'
+import * as OID from './oids.ts'
 
 /** The kinds of keys that can be made for a certificate. */
 export type KeyKind = 'rsa-2048' | 'rsa-3072' | 'p-256' | 'p-384' | 'p-521' | 'ed25519'
@@ -138,17 +139,20 @@ function extensions(
 ): Buffer[] {
   const { issuer, addresses = [], authority = false } = options
   const keyUsage = options.keyUsage ?? usualUsage(publicKey, authority)
-  const purposes = options.extendedKeyUsage ?? (authority ? [] : [EMAIL_PROTECTION])
+  const purposes = options.extendedKeyUsage ?? (authority ? [] : [OID.EMAIL_PROTECTION])
   const list = [
-    extension(BASIC_CONSTRAINTS, basicConstraints(authority, options.pathLength), authority),
-    extension(SUBJECT_KEY_IDENTIFIER, octetString(subjectKeyIdentifier)),
+    extension(OID.BASIC_CONSTRAINTS, basicConstraints(authority, options.pathLength), authority),
+    extension(OID.SUBJECT_KEY_IDENTIFIER, octetString(subjectKeyIdentifier)),
   ]
-  if (keyUsage.length > 0) list.push(extension(KEY_USAGE, flags(keyUsage), true))
-  if (purposes.length > 0) list.push(extension(EXTENDED_KEY_USAGE, sequence(...purposes.map(oid))))
+  if (keyUsage.length > 0) list.push(extension(OID.KEY_USAGE, flags(keyUsage), true))
+  if (purposes.length > 0)
+    list.push(extension(OID.EXTENDED_KEY_USAGE, sequence(...purposes.map(oid))))
   if (issuer)
-    list.push(extension(AUTHORITY_KEY_IDENTIFIER, sequence(tlv(0x80, issuer.subjectKeyIdentifier))))
+    list.push(
+      extension(OID.AUTHORITY_KEY_IDENTIFIER, sequence(tlv(0x80, issuer.subjectKeyIdentifier))),
+    )
   if (addresses.length > 0)
-    list.push(extension(SUBJECT_ALTERNATIVE_NAME, sequence(...addresses.map(mailName))))
+    list.push(extension(OID.SUBJECT_ALTERNATIVE_NAME, sequence(...addresses.map(mailName))))
   return list
 }
 
@@ -175,11 +179,11 @@ function basicConstraints(authority: boolean, pathLength: number | undefined): B
 /** RFC 5280 §4.2.1.6 for ASCII, RFC 9598 §3 for a local part that is not. */
 function mailName(address: string): Buffer {
   if (/^[\x21-\x7e]*$/.test(address)) return tlv(0x81, Buffer.from(address, 'latin1'))
-  return context(0, oid(SMTP_UTF8_MAILBOX), context(0, tlv(0x0c, Buffer.from(address))))
+  return context(0, oid(OID.SMTP_UTF8_MAILBOX), context(0, tlv(0x0c, Buffer.from(address))))
 }
 
 function name(commonName: string): Buffer {
-  return sequence(setOf(sequence(oid(COMMON_NAME), tlv(0x0c, Buffer.from(commonName)))))
+  return sequence(setOf(sequence(oid(OID.COMMON_NAME), tlv(0x0c, Buffer.from(commonName)))))
 }
 
 /** A BIT STRING of named bits, without the zeros behind the last one (X.690 §11.2.2). */
@@ -204,25 +208,3 @@ function positiveInteger(octets: Buffer): Buffer {
 const generate = promisify(generateKeyPair) as (type: string, options?: object) => Promise<KeyPair>
 
 const TRUE = Buffer.from([0x01, 0x01, 0xff])
-const COMMON_NAME = '2.5.4.3'
-const SUBJECT_KEY_IDENTIFIER = '2.5.29.14'
-const KEY_USAGE = '2.5.29.15'
-const SUBJECT_ALTERNATIVE_NAME = '2.5.29.17'
-const BASIC_CONSTRAINTS = '2.5.29.19'
-const AUTHORITY_KEY_IDENTIFIER = '2.5.29.35'
-const EXTENDED_KEY_USAGE = '2.5.29.37'
-const EMAIL_PROTECTION = '1.3.6.1.5.5.7.3.4'
-const SMTP_UTF8_MAILBOX = '1.3.6.1.5.5.7.8.9'
-
-/** In the order of their bits (RFC 5280 §4.2.1.3). */
-const KEY_USAGES: readonly KeyUsage[] = [
-  'digitalSignature',
-  'nonRepudiation',
-  'keyEncipherment',
-  'dataEncipherment',
-  'keyAgreement',
-  'keyCertSign',
-  'cRLSign',
-  'encipherOnly',
-  'decipherOnly',
-]

@@ -12,6 +12,7 @@ import type { Certificate } from './certificate.ts'
 import type { GeneralName, NameForm } from './general-name.ts'
 import { readName } from './name.ts'
 import { comparableName, isEmptyName } from './name-comparison.ts'
+import * as OID from './oids.ts'
 import type { PathBudget } from './path-budget.ts'
 import { type NameConstraints, pathExtensions } from './path-extensions.ts'
 
@@ -72,7 +73,7 @@ function namesOf(certificate: Certificate): Name[] {
   if (!isEmptyName(subject))
     names.push({ form: 'directoryName', text: '', octets: subject, type: '' })
   for (const { type, value } of readName(subject).flat())
-    if (type === EMAIL_ADDRESS)
+    if (type === OID.EMAIL_ADDRESS)
       names.push({ form: 'rfc822Name', text: value.toString('latin1'), octets: EMPTY, type })
   for (const name of pathExtensions(certificate).alternativeNames) names.push(nameOf(name))
   return names
@@ -81,7 +82,7 @@ function namesOf(certificate: Certificate): Name[] {
 function nameOf(name: GeneralName): Name {
   if ('text' in name) return { form: name.form, text: name.text, octets: EMPTY, type: '' }
   if (name.form !== 'otherName') return { form: name.form, text: '', octets: name.value, type: '' }
-  if (name.type !== SMTP_UTF8_MAILBOX)
+  if (name.type !== OID.SMTP_UTF8_MAILBOX)
     return { form: name.form, text: '', octets: name.value, type: name.type }
   const text = new DerReader(name.value).element(0x0c).content.toString('utf8')
   return { form: 'smtpUtf8Mailbox', text, octets: name.value, type: name.type }
@@ -258,5 +259,3 @@ function isAscii(text: string): boolean {
 /** Each is looked through once a constraint. */
 const MAXIMUM_URI = 2048
 const EMPTY = Buffer.alloc(0)
-const EMAIL_ADDRESS = '1.2.840.113549.1.9.1'
-const SMTP_UTF8_MAILBOX = '1.3.6.1.5.5.7.8.9'

@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto'
 import { PosternError } from '../../errors.ts'
+import { receivedDigestByOid } from '../algorithms.ts'
 import {
   DerReader,
   type Element,
@@ -18,6 +19,7 @@ import { context, integer, NULL, octetString, oid, sequence } from '../asn1/der-
 import { type Certificate, parseCertificate, signatureOctets } from './certificate.ts'
 import { type Extensions, readExtensions, unknownCritical } from './extensions.ts'
 import { isSameName } from './name-comparison.ts'
+import * as OID from './oids.ts'
 import { faultOfEndEntity } from './path-check.ts'
 import {
   type RevocationQuestion,
@@ -144,7 +146,7 @@ async function signerFault(
  */
 async function isAuthorised(signer: Certificate, question: RevocationQuestion): Promise<boolean> {
   const { issuer, time, budget, allowSha1 } = question
-  if (!signer.extendedKeyUsage?.has(OCSP_SIGNING)) return false
+  if (!signer.extendedKeyUsage?.has(OID.OCSP_SIGNING)) return false
   if (faultOfEndEntity(signer, { time, keyUsage: ['digitalSignature', 'nonRepudiation'] }))
     return false
   if (!isSameName(signer.issuer, issuer.subject) || budget.signatures-- <= 0) return false
@@ -158,7 +160,7 @@ function isResponder(signer: Certificate, id: ResponderId): boolean {
 }
 
 function isAbout(answer: SingleAnswer, { certificate, issuer }: RevocationQuestion): boolean {
-  const hash = HASHES.get(answer.hashAlgorithm)
+  const hash = receivedDigestByOid(answer.hashAlgorithm)?.nodeName
   return (
     hash !== undefined &&
     answer.serialNumber.equals(certificate.serialNumber) &&
@@ -308,7 +310,6 @@ function unknown(why: UnknownStatus['why'], detail: string): UnknownStatus {
 const SHA_1 = '1.3.14.3.2.26'
 const NONCE = '1.3.6.1.5.5.7.48.1.2'
 const BASIC_RESPONSE = '1.3.6.1.5.5.7.48.1.1'
-const OCSP_SIGNING = '1.3.6.1.5.5.7.3.9'
 const TOLERANCE_MS = 300_000
 const DAY_MS = 86_400_000
 const MAXIMUM_OCTETS = 65_536
@@ -322,9 +323,3 @@ const RESPONSE_STATUS = [
   'sigRequired',
   'unauthorized',
 ]
-const HASHES: ReadonlyMap<string, string> = new Map([
-  [SHA_1, 'sha1'],
-  ['2.16.840.1.101.3.4.2.1', 'sha256'],
-  ['2.16.840.1.101.3.4.2.2', 'sha384'],
-  ['2.16.840.1.101.3.4.2.3', 'sha512'],
-])

@@ -8,6 +8,7 @@ import type { Certificate } from './certificate.ts'
 import type { KeyUsage } from './extensions.ts'
 import { isEmptyName, isSameName } from './name-comparison.ts'
 import { areSoundConstraints, nameFault } from './name-constraints.ts'
+import * as OID from './oids.ts'
 import type { PathBudget } from './path-budget.ts'
 import { type NameConstraints, pathExtensions } from './path-extensions.ts'
 import type { PathFault, PathPolicies, PathReason } from './path-result.ts'
@@ -133,11 +134,15 @@ function commonFault(certificate: Certificate, wish: EndEntityWish): PathFault |
 }
 
 function purposeFault(certificate: Certificate, purpose: Purpose | undefined) {
-  const { extendedKeyUsage } = certificate
-  if (!purpose || !extendedKeyUsage || extendedKeyUsage.has(PURPOSES[purpose])) return undefined
-  // RFC 6960 §4.2.2.2: a responder must be named one, anything is not enough.
-  if (purpose !== 'OCSPSigning' && extendedKeyUsage.has(ANY_PURPOSE)) return undefined
+  if (!purpose || isMeantFor(certificate, purpose)) return undefined
   return faultMaker(certificate)('extended-key-usage', `not meant for ${purpose}`)
+}
+
+/** Whether a certificate names a purpose, or any, or does not say (RFC 5280 §4.2.1.12). */
+export function isMeantFor({ extendedKeyUsage }: Certificate, purpose: Purpose): boolean {
+  if (!extendedKeyUsage || extendedKeyUsage.has(PURPOSES[purpose])) return true
+  // RFC 6960 §4.2.2.2: a responder must be named one, anything is not enough.
+  return purpose !== 'OCSPSigning' && extendedKeyUsage.has(OID.ANY_PURPOSE)
 }
 
 function faultMaker(certificate: Certificate) {
@@ -149,10 +154,9 @@ const ANCHOR_POLICIES: PathPolicies = {
   userConstrained: [ANY_POLICY],
   explicitPolicy: false,
 }
-const ANY_PURPOSE = '2.5.29.37.0'
 const PURPOSES = {
-  emailProtection: '1.3.6.1.5.5.7.3.4',
-  OCSPSigning: '1.3.6.1.5.5.7.3.9',
-  serverAuth: '1.3.6.1.5.5.7.3.1',
-  clientAuth: '1.3.6.1.5.5.7.3.2',
+  emailProtection: OID.EMAIL_PROTECTION,
+  OCSPSigning: OID.OCSP_SIGNING,
+  serverAuth: OID.SERVER_AUTH,
+  clientAuth: OID.CLIENT_AUTH,
 } as const

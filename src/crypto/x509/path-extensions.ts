@@ -17,6 +17,7 @@ import {
 import type { Certificate } from './certificate.ts'
 import type { Extensions } from './extensions.ts'
 import { type GeneralName, readGeneralName, readGeneralNames } from './general-name.ts'
+import * as OID from './oids.ts'
 
 export interface PathExtensions {
   /** Subject alternative names; empty where there are none. */
@@ -83,17 +84,22 @@ function readPathExtensions(extensions: Extensions): PathExtensions {
     outer.finish()
     return result
   }
-  const constraints = value('2.5.29.36', outer => readPolicyConstraints(outer.into(0x30)))
+  const constraints = value(OID.POLICY_CONSTRAINTS, outer =>
+    readPolicyConstraints(outer.into(0x30)),
+  )
   return {
-    alternativeNames: value('2.5.29.17', outer => readGeneralNames(outer.into(0x30))) ?? [],
-    nameConstraints: value('2.5.29.30', outer => readNameConstraints(outer.into(0x30))),
-    policies: value('2.5.29.32', outer => readPolicies(outer.into(0x30))),
-    policyMappings: value('2.5.29.33', outer => readPolicyMappings(outer.into(0x30))) ?? [],
+    alternativeNames:
+      value(OID.SUBJECT_ALTERNATIVE_NAME, outer => readGeneralNames(outer.into(0x30))) ?? [],
+    nameConstraints: value(OID.NAME_CONSTRAINTS, outer => readNameConstraints(outer.into(0x30))),
+    policies: value(OID.CERTIFICATE_POLICIES, outer => readPolicies(outer.into(0x30))),
+    policyMappings: value(OID.POLICY_MAPPINGS, outer => readPolicyMappings(outer.into(0x30))) ?? [],
     requireExplicitPolicy: constraints?.requireExplicitPolicy,
     inhibitPolicyMapping: constraints?.inhibitPolicyMapping,
-    inhibitAnyPolicy: value('2.5.29.54', outer => readSkipCerts(outer.element(0x02))),
-    distributionPoints: value('2.5.29.31', outer => readDistributionPoints(outer.into(0x30))) ?? [],
-    ocspLocations: value('1.3.6.1.5.5.7.1.1', outer => readOcspLocations(outer.into(0x30))) ?? [],
+    inhibitAnyPolicy: value(OID.INHIBIT_ANY_POLICY, outer => readSkipCerts(outer.element(0x02))),
+    distributionPoints:
+      value(OID.DISTRIBUTION_POINTS, outer => readDistributionPoints(outer.into(0x30))) ?? [],
+    ocspLocations:
+      value(OID.AUTHORITY_INFORMATION_ACCESS, outer => readOcspLocations(outer.into(0x30))) ?? [],
   }
 }
 

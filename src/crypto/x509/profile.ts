@@ -9,6 +9,7 @@
 import { isIP } from 'node:net'
 import type { Certificate } from './certificate.ts'
 import { isEmptyName } from './name-comparison.ts'
+import * as OID from './oids.ts'
 import { pathExtensions } from './path-extensions.ts'
 
 /**
@@ -21,7 +22,7 @@ export function profileFault(certificate: Certificate): string | undefined {
     if (extensions.get(oid)?.critical) return `extension ${oid} must not be critical`
   for (const oid of ALWAYS_CRITICAL)
     if (extensions.get(oid)?.critical === false) return `extension ${oid} must be critical`
-  if (isCertificateAuthority && extensions.get(BASIC_CONSTRAINTS)?.critical === false)
+  if (isCertificateAuthority && extensions.get(OID.BASIC_CONSTRAINTS)?.critical === false)
     return 'basicConstraints of an authority must be critical'
   if (isCertificateAuthority && !certificate.subjectKeyIdentifier)
     return 'authority without a subjectKeyIdentifier'
@@ -48,7 +49,7 @@ function serialFault(serialNumber: Buffer): string | undefined {
 /** §4.2.1.6. */
 function nameFault(certificate: Certificate): string | undefined {
   if (isEmptyName(certificate.subject))
-    if (certificate.extensions.get(ALTERNATIVE_NAMES)?.critical === false)
+    if (certificate.extensions.get(OID.SUBJECT_ALTERNATIVE_NAME)?.critical === false)
       return 'alternative names instead of a subject must be critical'
   for (const name of pathExtensions(certificate).alternativeNames)
     if (name.form === 'dNSName' && !isPreferredSyntax(name.text)) return 'dNSName is malformed'
@@ -63,9 +64,11 @@ function isPreferredSyntax(host: string): boolean {
   )
 }
 
-const BASIC_CONSTRAINTS = '2.5.29.19'
-const ALTERNATIVE_NAMES = '2.5.29.17'
 /** Key identifiers and authorityInformationAccess. */
-const NEVER_CRITICAL = ['2.5.29.14', '2.5.29.35', '1.3.6.1.5.5.7.1.1']
+const NEVER_CRITICAL = [
+  OID.SUBJECT_KEY_IDENTIFIER,
+  OID.AUTHORITY_KEY_IDENTIFIER,
+  OID.AUTHORITY_INFORMATION_ACCESS,
+]
 /** nameConstraints, policyConstraints, inhibitAnyPolicy. */
-const ALWAYS_CRITICAL = ['2.5.29.30', '2.5.29.36', '2.5.29.54']
+const ALWAYS_CRITICAL = [OID.NAME_CONSTRAINTS, OID.POLICY_CONSTRAINTS, OID.INHIBIT_ANY_POLICY]

@@ -9,12 +9,11 @@
  */
 
 import { type Capabilities, writeCapabilities } from '../crypto/cms/capabilities.ts'
-import { requireEncryptionKey } from '../crypto/key-management.ts'
 import { type Certificate, issuedBy, parseCertificate } from '../crypto/x509/certificate.ts'
-import { PosternError } from '../errors.ts'
 import { type Mailbox, mailboxInDomains } from '../mail/address.ts'
 import { bears } from './bearing.ts'
 import type { StoreChange, StoredCertificate, StoreEvent, StoreRecord } from './store.ts'
+import { mayBeEncryptedTo } from './validate.ts'
 
 /**
  * A certificate with which a signature was verified, to the end: content, path and revocation. It is
@@ -173,19 +172,6 @@ function whyNot(
     ({ fingerprint, removedAt }) => fingerprint === certificate.fingerprint && removedAt !== null,
   )
   return removed ? 'the certificate was taken out' : undefined
-}
-
-/** By its key and its usage (RFC 8550 §4.4.2); whether it is to be believed is settled when it is used. */
-function mayBeEncryptedTo(certificate: Certificate): boolean {
-  try {
-    const { publicKey, keyUsage } = certificate
-    requireEncryptionKey(publicKey)
-    const isRsa = publicKey.asymmetricKeyType === 'rsa'
-    return keyUsage?.has(isRsa ? 'keyEncipherment' : 'keyAgreement') ?? true
-  } catch (error) {
-    if (error instanceof PosternError) return false
-    throw error
-  }
 }
 
 function whyNotNew(

@@ -14,6 +14,7 @@ import { basename } from 'node:path'
 import { type SignatureAlgorithm, signatureAlgorithmFor, signOctets } from '../crypto/algorithms.ts'
 import type { Signer } from '../crypto/key.ts'
 import type { Certificate } from '../crypto/x509/certificate.ts'
+import { isMeantFor } from '../crypto/x509/path-check.ts'
 import { PosternError } from '../errors.ts'
 import { visible } from '../log.ts'
 import { type Mailbox, parseMailbox } from '../mail/address.ts'
@@ -275,11 +276,11 @@ function judge(
   { digest, pss }: IdentitySource,
 ): { algorithm: SignatureAlgorithm | undefined; complaints: readonly Complaint[] } {
   const complaints: Complaint[] = []
-  const { keyUsage, extendedKeyUsage } = certificate
+  const { keyUsage } = certificate
   if (keyUsage && !keyUsage.has('digitalSignature') && !keyUsage.has('nonRepudiation'))
     complaints.push(WRONG_KEY_USAGE)
-  if (extendedKeyUsage && !MAIL_PURPOSES.some(purpose => extendedKeyUsage.has(purpose)))
-    complaints.push(WRONG_PURPOSE)
+  // RFC 8550 §4.4.4.
+  if (!isMeantFor(certificate, 'emailProtection')) complaints.push(WRONG_PURPOSE)
   try {
     const algorithm = signatureAlgorithmFor(certificate.publicKey, { digest, pss })
     return { algorithm: complaints.length === 0 ? algorithm : undefined, complaints }
@@ -377,8 +378,6 @@ function day(date: Date): string {
 }
 
 const EXPIRES_SOON_MS = 30 * 24 * 60 * 60 * 1000
-/** emailProtection, and anyExtendedKeyUsage (RFC 8550 §4.4.4). */
-const MAIL_PURPOSES = ['1.3.6.1.5.5.7.3.4', '2.5.29.37.0']
 
 const RENEW = 'have it renewed, and put the new file beside it: the newest valid one signs'
 const NO_MATCH: Complaint = {

@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { requireEncryptionKey } from '../crypto/key-management.ts'
 import type { Certificate } from '../crypto/x509/certificate.ts'
+import { isMeantFor } from '../crypto/x509/path-check.ts'
 import type { ValidCertificate } from '../crypto/x509/valid-certificate.ts'
-import { PosternError } from '../errors.ts'
 import type { Mailbox } from '../mail/address.ts'
 import type { Identities } from './identities.ts'
+import { mayBeEncryptedTo } from './validate.ts'
 
 /**
  * The newest certificate of a mailbox's own identities, else of its domain's, that may be encrypted to
@@ -49,21 +49,8 @@ function certificatesByName(identities: Identities): CertificatesByName {
 }
 
 function isMadeForEncryption(certificate: Certificate): certificate is ValidCertificate<'encrypt'> {
-  const { keyUsage, extendedKeyUsage, publicKey } = certificate
-  const usage = publicKey.asymmetricKeyType === 'rsa' ? 'keyEncipherment' : 'keyAgreement'
-  if (keyUsage && !keyUsage.has(usage)) return false
-  if (extendedKeyUsage && !MAIL_PURPOSES.some(purpose => extendedKeyUsage.has(purpose)))
-    return false
-  try {
-    requireEncryptionKey(publicKey)
-    return true
-  } catch (error) {
-    if (error instanceof PosternError) return false
-    throw error
-  }
+  return mayBeEncryptedTo(certificate) && isMeantFor(certificate, 'emailProtection')
 }
 
 type CertificatesByName = ReadonlyMap<string, readonly ValidCertificate<'encrypt'>[]>
 const judged = new WeakMap<Identities, CertificatesByName>()
-/** emailProtection, and anyExtendedKeyUsage. */
-const MAIL_PURPOSES = ['1.3.6.1.5.5.7.3.4', '2.5.29.37.0']

@@ -94,10 +94,8 @@ export async function validateForEncryption(
 ): Promise<Belief> {
   const fault = keyFault(certificate, requireEncryptionKey)
   if (fault !== undefined) return { kind: 'invalid', reason: fault }
-  // RFC 8550 §4.4.2: the usage that encrypting to this kind of key needs.
-  const isRsa = certificate.publicKey.asymmetricKeyType === 'rsa'
-  const usage: KeyUsage = isRsa ? 'keyEncipherment' : 'keyAgreement'
-  const result = await pathOf(certificate, trust, { beside, time, budget, keyUsage: [usage] })
+  const keyUsage = [encryptionUsageOf(certificate)]
+  const result = await pathOf(certificate, trust, { beside, time, budget, keyUsage })
   switch (result.kind) {
     case 'valid':
       return believed(certificate)
@@ -212,6 +210,20 @@ function believed(certificate: Certificate, note?: string): Belief {
   return note === undefined
     ? { kind: 'valid', certificate: valid }
     : { kind: 'valid', certificate: valid, note }
+}
+
+/**
+ * Whether a certificate can be encrypted to by its key and its key usage, whoever vouches for it; whether
+ * it is to be believed is settled when it is used.
+ */
+export function mayBeEncryptedTo(certificate: Certificate): boolean {
+  if (keyFault(certificate, requireEncryptionKey) !== undefined) return false
+  return certificate.keyUsage?.has(encryptionUsageOf(certificate)) ?? true
+}
+
+/** RFC 8550 §4.4.2: the usage that encrypting to this kind of key needs. */
+function encryptionUsageOf({ publicKey }: Certificate): KeyUsage {
+  return publicKey.asymmetricKeyType === 'rsa' ? 'keyEncipherment' : 'keyAgreement'
 }
 
 /** What may be read, weak keys aside: whom nobody can be sure of, nobody vouches for. */

@@ -17,7 +17,7 @@ import type { Certificate } from '../crypto/x509/certificate.ts'
 import { isMeantFor } from '../crypto/x509/path-check.ts'
 import { PosternError } from '../errors.ts'
 import { visible } from '../log.ts'
-import { type Mailbox, parseMailbox } from '../mail/address.ts'
+import { type Mailbox, matchKeyOf } from '../mail/address.ts'
 import {
   type Complaint,
   fault,
@@ -299,15 +299,9 @@ function namesOf(source: IdentitySource, certificate: Certificate): readonly str
   return [...new Set(addresses.flatMap(address => nameOf(address) ?? []))]
 }
 
-/** The name under which an address is looked up; undefined for what is no address. */
+/** The name under which an address or `@domain` is looked up; undefined for what is neither. */
 function nameOf(address: string): string | undefined {
-  try {
-    if (address.startsWith('@')) return `@${parseMailbox(`domain${address}`).domain}`
-    return parseMailbox(address).matchKey
-  } catch (error) {
-    if (error instanceof PosternError) return undefined
-    throw error
-  }
+  return address.startsWith('@') ? matchKeyOf(`a${address}`)?.slice(1) : matchKeyOf(address)
 }
 
 function faultsOfAddresses(sources: readonly IdentitySource[]): readonly IdentityFault[] {

@@ -7,9 +7,9 @@
  */
 import type { Entry } from 'ldapts'
 import type { Certificate } from '../crypto/x509/certificate.ts'
-import type { Mailbox } from '../mail/address.ts'
+import { type Mailbox, matchKeyOf } from '../mail/address.ts'
 import { Authorities, above, bySubject } from './authorities.ts'
-import { mailboxKey, mailboxKeys } from './bearing.ts'
+import { mailboxKeys } from './bearing.ts'
 import { type BreakerOptions, CircuitBreaker, NoVerdict } from './breaker.ts'
 import { readCertificateFileInTurns } from './certificate-file.ts'
 import {
@@ -174,7 +174,7 @@ class LdapResolver implements CertificateResolver {
       valuesOf(entry, [attribute]).flatMap(value => {
         const text = value.toString('utf8')
         if (!text.toLowerCase().startsWith(prefix.toLowerCase())) return []
-        return mailboxKey(text.slice(prefix.length)) ?? []
+        return matchKeyOf(text.slice(prefix.length)) ?? []
       }),
     )
     return new Set(keys)

@@ -72,6 +72,16 @@ export function parseMailbox(text: string): Mailbox {
   return mailbox(localPart, parseDomain(text.slice(at + 1)))
 }
 
+/** The match key of an address as somebody wrote it; undefined where it is none. */
+export function matchKeyOf(text: string): string | undefined {
+  try {
+    return parseMailbox(text).matchKey
+  } catch (error) {
+    if (error instanceof PosternError) return undefined
+    throw error
+  }
+}
+
 /**
  * Parses the path of MAIL or RCPT, in angle brackets (RFC 5321 §4.1.2). A source route is dropped,
  * as RFC 5321 Appendix C allows.

@@ -9,7 +9,7 @@
  * @module
  */
 import { PosternError } from '../errors.ts'
-import { type Mailbox, parseMailbox, parseMailboxList } from './address.ts'
+import { type Mailbox, matchKeyOf, parseMailboxList } from './address.ts'
 import { parseDate } from './date.ts'
 import { decodeEncodedWords } from './encoded-word.ts'
 import type { HeaderField, HeaderSection } from './header-section.ts'
@@ -227,7 +227,8 @@ function holdsOtherAddress(text: string, mailbox: Mailbox): boolean {
   for (let at = seen.indexOf('@'); at >= 0; at = seen.indexOf('@', at + 1)) {
     const address = addressAround(seen, at, last)
     last = at
-    if (address !== undefined && keyOf(address) !== mailbox.matchKey) return true
+    // What is no address at all equals none.
+    if (address !== undefined && matchKeyOf(address) !== mailbox.matchKey) return true
   }
   return false
 }
@@ -240,15 +241,6 @@ function addressAround(text: string, at: number, last: number): string | undefin
   const ends = ADDRESS_ENDS.map(end => right.indexOf(end)).filter(index => index >= 0)
   const domain = right.slice(0, Math.min(right.length, ...ends)).replace(/[.!?]+$/, '')
   return localPart !== '' && domain.slice(1).includes('.') ? `${localPart}@${domain}` : undefined
-}
-
-/** Compared as certificates are; what is no address at all equals none. */
-function keyOf(address: string): string | undefined {
-  try {
-    return parseMailbox(address).matchKey
-  } catch {
-    return undefined
-  }
 }
 
 /** RFC 5322 §3.6: at most one of each. */

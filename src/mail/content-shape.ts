@@ -86,6 +86,11 @@ export function shapeOf(octets: Buffer, size: number): OpenShape {
   return shape
 }
 
+/** Whether every relay has to leave it as it is: 7-bit, with no line over 998 octets. */
+export function isSafe({ eightBit, longestLineOctets }: ContentShape): boolean {
+  return !eightBit && longestLineOctets <= MAX_LINE_OCTETS
+}
+
 /** Looks for octets of 8 bits from `start` to `end`. */
 export function count8Bit(shape: OpenShape, octets: Buffer, start: number, end: number): void {
   if (shape.eightBit || start >= end) return

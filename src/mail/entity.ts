@@ -10,7 +10,14 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { PosternError } from '../errors.ts'
-import { addShape, count8Bit, emptyShape, type OpenShape, shapeOf } from './content-shape.ts'
+import {
+  addShape,
+  count8Bit,
+  emptyShape,
+  isSafe,
+  type OpenShape,
+  shapeOf,
+} from './content-shape.ts'
 import { type HeaderField, type HeaderSection, parseHeaderSection } from './header-section.ts'
 import type { Content, ContentShape } from './mail-object.ts'
 import {
@@ -34,7 +41,7 @@ export interface Entity {
   /** `message/rfc822` for a part of a multipart/digest that says nothing (RFC 2046 §5.1.5). */
   readonly mediaType: MediaType
   readonly transferEncoding: TransferEncoding
-  /** Body of the entity, with all that is in it. */
+  /** Body of the entity, with all that is in it; of a safe message without parts, perhaps of all of it. */
   readonly shape: ContentShape
   /** Parts of a multipart; the one message in message/rfc822 and message/global; else nothing. */
   readonly children: readonly Entity[]
@@ -75,14 +82,19 @@ export interface WalkLimits {
  * Walks through a content once, and finds its entities.
  *
  * A delimiter line is `--`, a boundary of any open multipart, and nothing but white space behind it.
- * One of an outer multipart ends all that is open within. Linear in the size of the content.
+ * One of an outer multipart ends all that is open within. Linear in the size of the content, of which
+ * no more is read than the header section where it has no parts, and its shape says all of its body.
  *
  * @throws {PosternError} `ERR_MIME_TOO_DEEP`, `ERR_MIME_TOO_MANY_PARTS`, `ERR_MIME_HEADERS_TOO_LARGE`,
  *   `ERR_HEADER_SECTION_TOO_LARGE`, all permanent; and what `content.read` throws.
  */
 export async function walk(content: Content, limits: WalkLimits = LIMITS): Promise<Entity> {
-  const walker = new Walker(limits)
-  for await (const chunk of content.read()) walker.push(chunk)
+  const walker = new EntityWalker(limits)
+  const isSafeLeaf = isSafe(content.shape) ? () => walker.inLeaf : never
+  for await (const chunk of content.read()) {
+    walker.push(chunk)
+    if (isSafeLeaf()) return walker.leafOf(content)
+  }
   return walker.end()
 }
 
@@ -148,7 +160,8 @@ interface OpenRegion extends Region {
   shape: OpenShape
 }
 
-class Walker {
+/** The walk, for octets that pass by: {@link walk} says what it throws, here while octets are pushed. */
+export class EntityWalker {
   readonly #limits: WalkLimits
   /** Octets that wait to be looked at, and where the first one stands in the content. */
   #window: Buffer[] = []
@@ -170,8 +183,13 @@ class Walker {
   /** Length of the last line end. */
   #lineEnd = 0
 
-  constructor(limits: WalkLimits) {
+  constructor(limits: WalkLimits = LIMITS) {
     this.#limits = limits
+  }
+
+  /** What comes is the body of a message that has no parts. */
+  get inLeaf(): boolean {
+    return this.#headerStart < 0 && this.#open.length === 1 && this.#boundaries.size === 0
   }
 
   push(chunk: Buffer): void {
@@ -186,6 +204,13 @@ class Walker {
     const root = this.#open[0]!
     this.#closeDownTo(0, this.#offset)
     return root
+  }
+
+  /** Ends the walk in the leaf that a content is, whose shape is known. */
+  leafOf({ sizeOctets, shape }: Content): Entity {
+    const root = this.#open[0]!
+    this.#closeDownTo(0, sizeOctets)
+    return Object.assign(root, { shape })
   }
 
   #scan(final: boolean): void {
@@ -373,6 +398,10 @@ class Walker {
       addShape(entity.shape, shape)
     }
   }
+}
+
+function never(): boolean {
+  return false
 }
 
 function mediaTypeOf(section: HeaderSection, parent: Entity | undefined): MediaType {

@@ -10,23 +10,39 @@ import { PosternError } from '../errors.ts'
 import type { Content } from './mail-object.ts'
 
 /**
- * How the lines of a content end: as they should; by LF alone somewhere, which is how some programs
- * encrypt text and can be mended; or with a CR alone or a NUL, which cannot.
+ * How lines end: as they should; by LF alone somewhere, which is how some programs encrypt text and can
+ * be mended; or with a CR alone or a NUL, which cannot.
+ */
+export type LineEnds = 'crlf' | 'lf' | 'unsafe'
+
+/** Learns how the lines of a content end while its octets pass. */
+export class LineEndsGauge {
+  #unsafe = false
+  #bareLf = false
+  #afterCr = false
+
+  update(chunk: Buffer): void {
+    if (chunk.length === 0) return
+    if (!isSafe(chunk, this.#afterCr)) this.#unsafe = true
+    if (!this.#bareLf) this.#bareLf = hasBareLf(chunk, this.#afterCr)
+    this.#afterCr = chunk[chunk.length - 1] === CR
+  }
+
+  lineEnds(): LineEnds {
+    if (this.#unsafe || this.#afterCr) return 'unsafe'
+    return this.#bareLf ? 'lf' : 'crlf'
+  }
+}
+
+/**
+ * How the lines of a content end.
  *
  * @throws {PosternError} What `content.read` throws.
  */
-export async function lineEndsOf(content: Content): Promise<'crlf' | 'lf' | 'unsafe'> {
-  let bareLf = false
-  let afterCr = false
-  for await (const chunk of content.read()) {
-    if (chunk.length === 0) continue
-    if (!isSafe(chunk, afterCr)) return 'unsafe'
-    for (let at = chunk.indexOf(LF); at >= 0; at = chunk.indexOf(LF, at + 1))
-      if (at === 0 ? !afterCr : chunk[at - 1] !== CR) bareLf = true
-    afterCr = chunk[chunk.length - 1] === CR
-  }
-  if (afterCr) return 'unsafe'
-  return bareLf ? 'lf' : 'crlf'
+export async function lineEndsOf(content: Content): Promise<LineEnds> {
+  const gauge = new LineEndsGauge()
+  for await (const chunk of content.read()) gauge.update(chunk)
+  return gauge.lineEnds()
 }
 
 /**
@@ -61,6 +77,13 @@ function isSafe(chunk: Buffer, afterCr: boolean): boolean {
   for (let at = chunk.indexOf(CR); at >= 0; at = chunk.indexOf(CR, at + 1))
     if (at + 1 < chunk.length && chunk[at + 1] !== LF) return false
   return true
+}
+
+/** An LF that no CR stands in front of, as far as the chunk tells. */
+function hasBareLf(chunk: Buffer, afterCr: boolean): boolean {
+  for (let at = chunk.indexOf(LF); at >= 0; at = chunk.indexOf(LF, at + 1))
+    if (at === 0 ? !afterCr : chunk[at - 1] !== CR) return true
+  return false
 }
 
 function unsafe(): PosternError {

@@ -11,9 +11,10 @@
 import { isAscii } from 'node:buffer'
 import { PosternError } from '../errors.ts'
 import { decodeBase64, encodeBase64Lines } from './base64.ts'
+import { isSafe } from './content-shape.ts'
 import { type Entity, type MultipartFrame, splitForProtection, walk } from './entity.ts'
 import type { HeaderSection } from './header-section.ts'
-import type { Content, ContentShape } from './mail-object.ts'
+import type { Content } from './mail-object.ts'
 import {
   encodeQuotedPrintable,
   quotedPrintableOctets,
@@ -305,10 +306,6 @@ function inoffensive(line: Buffer): Buffer {
   if (isAscii(line)) return line
   if (line[0] === DASH) return line.at(-1) === LF ? CRLF : line.subarray(line.length)
   return Buffer.from(line.toString('latin1').replace(/[^\x00-\x7f]/g, '?'), 'latin1')
-}
-
-function isSafe({ eightBit, longestLineOctets }: ContentShape): boolean {
-  return !eightBit && longestLineOctets <= MAX_LINE_OCTETS
 }
 
 /** Whether a body that has to be altered begins at once: altered, it could read as more of the header section. */

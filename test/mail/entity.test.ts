@@ -1,7 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { contentOf } from '../../src/mail/content.ts'
+import { isSafe } from '../../src/mail/content-shape.ts'
 import {
   type Entity,
+  EntityWalker,
   hasLeaf,
   leaves,
   splitForProtection,
@@ -9,6 +12,7 @@ import {
   walk,
 } from '../../src/mail/entity.ts'
 import { parseHeaderSection } from '../../src/mail/header-section.ts'
+import type { Content } from '../../src/mail/mail-object.ts'
 import { held } from './held.ts'
 
 describe('a walk', () => {
@@ -116,6 +120,55 @@ describe('a walk', () => {
       expect(outline(await walk(held(octets, size)))).toEqual(outline(whole))
     }
   })
+})
+
+describe('a message of a megabyte', () => {
+  const lines = 'word '.repeat(12).concat('\r\n').repeat(16_000)
+
+  test.each([
+    ['of text is not read behind its header section', '', lines],
+    ['whose multipart has no boundary is not either', 'multipart/mixed', lines],
+    ['that is a message inside is read', 'message/rfc822', `Subject: a\r\n\r\n${lines}`],
+    ['of parts is read', 'multipart/mixed; boundary=b', `--b\r\n\r\n${lines}--b--\r\n`],
+    ['of parts far down is read', 'multipart/mixed; boundary=b', `${lines}--b\r\n\r\na\r\n`],
+    ['of 8-bit text is read', '', `${lines}ä\r\n`],
+    ['with a long line is read', '', `${lines}${'a'.repeat(999)}\r\n`],
+  ])('%s', async (what, type, body) => {
+    const head = type === '' ? '\r\n' : `Content-Type: ${type}\r\n\r\n`
+    const content = contentOf(Buffer.from(head + body))
+    let octetsRead = 0
+    const counted: Content = {
+      sizeOctets: content.sizeOctets,
+      shape: content.shape,
+      async *read() {
+        for await (const whole of content.read())
+          for (let at = 0; at < whole.length; at += 32_768) {
+            const chunk = whole.subarray(at, at + 32_768)
+            octetsRead += chunk.length
+            yield chunk
+          }
+      },
+      dispose() {},
+    }
+    const walker = new EntityWalker()
+    walker.push(Buffer.from(head + body))
+    const { shape, ...expected } = walker.end()
+    const { shape: seen, ...found } = await walk(counted)
+    expect(found).toEqual(expected)
+    expect(isSafe(seen)).toBe(isSafe(shape))
+    expect(octetsRead).toBe(what.includes('not') ? 32_768 : content.sizeOctets)
+  })
+})
+
+test('a walk beside the octets sees what one through them sees', async () => {
+  await fc.assert(
+    fc.asyncProperty(mimeLike(), fc.integer({ min: 1, max: 40 }), async (octets, size) => {
+      const walker = new EntityWalker()
+      for (let at = 0; at < octets.length; at += size) walker.push(octets.subarray(at, at + size))
+      expect(outline(walker.end())).toEqual(outline(await walk(held(octets))))
+    }),
+    { numRuns: 200 },
+  )
 })
 
 describe('what a stranger can make of a structure is bounded', () => {

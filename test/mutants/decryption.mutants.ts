@@ -167,8 +167,8 @@ export const MUTANTS: readonly Mutant[] = [
     and: [
       {
         file: DECRYPT,
-        find: 'const waiting = last.length > 0 ? writer.write(last) : undefined',
-        replace: 'const waiting = last && last.length > 0 ? writer.write(last) : undefined',
+        find: 'const waiting = taken(last)',
+        replace: 'const waiting = last && taken(last)',
       },
     ],
     tests: ATTACKS,

@@ -5,6 +5,7 @@ const DECIDE = 'src/policy/decide.ts'
 const FILES = 'src/certstore/files.ts'
 const LDAP_SERVER = 'src/certstore/ldap-server.ts'
 const SEVEN_BIT = 'src/mail/seven-bit.ts'
+const CONTENT_SHAPE = 'src/mail/content-shape.ts'
 const UNTREATED = 'src/gateway/untreated.ts'
 
 const POLICY = ['test/policy/decide.test.ts'] as const
@@ -205,7 +206,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     row: 'B77',
     defect: 'long lines are left to the relays',
-    file: SEVEN_BIT,
+    file: CONTENT_SHAPE,
     find: 'return !eightBit && longestLineOctets <= MAX_LINE_OCTETS',
     replace: 'return !eightBit && longestLineOctets >= 0',
     tests: PREPARED,

@@ -83,6 +83,8 @@ export interface OpeningOptions {
   readonly before?: OpenedBefore | undefined
   /** What `structureOf` has found in the same octets; default: they are read for it. */
   readonly structure?: Promise<EnvelopeStructure> | undefined
+  /** Sees the plaintext pass, of which nobody knows yet whether it is right. Must not throw. */
+  readonly passing?: ((plain: Buffer) => void) | undefined
   /** Told when all cipher text has been deciphered, and nobody knows yet whether that was right. */
   readonly deciphered?: (() => void) | undefined
 }
@@ -109,7 +111,7 @@ export interface OpenedBefore {
 export async function openEnveloped(
   read: () => AsyncIterable<Buffer>,
   keys: readonly KeyUnwrapper[],
-  { hold, tripleDes = false, before, deciphered, structure }: OpeningOptions,
+  { hold, tripleDes = false, before, passing, deciphered, structure }: OpeningOptions,
 ): Promise<Opening> {
   const reading = await (structure ?? structureOf(read()))
   if (reading.kind === 'unreadable') return reading
@@ -126,7 +128,7 @@ export async function openEnveloped(
   if (before?.keyTags.has(keyTag)) return { kind: 'as-before', keyTag, certificate }
   if (before?.enough) return { kind: 'failed' }
   const { sizeOctets } = reading
-  const given = { contentKey, sizeOctets, writer: hold(), deciphered }
+  const given = { contentKey, sizeOctets, writer: hold(), passing, deciphered }
   const content = await decrypted(read(), decryption, given)
   if (!content) return { kind: 'failed' }
   return {
@@ -229,7 +231,7 @@ function suits(info: RecipientInfo, { certificate }: KeyUnwrapper): boolean {
   }
 }
 
-interface Deciphering extends Pick<OpeningOptions, 'deciphered'> {
+interface Deciphering extends Pick<OpeningOptions, 'passing' | 'deciphered'> {
   readonly contentKey: Buffer
   readonly sizeOctets: number
   readonly writer: ContentWriter
@@ -239,8 +241,13 @@ interface Deciphering extends Pick<OpeningOptions, 'deciphered'> {
 async function decrypted(
   octets: AsyncIterable<Buffer>,
   decryption: Decryption,
-  { contentKey, sizeOctets, writer, deciphered }: Deciphering,
+  { contentKey, sizeOctets, writer, passing, deciphered }: Deciphering,
 ): Promise<Content | undefined> {
+  const taken = (plain: Buffer): Promise<void> | undefined => {
+    if (plain.length === 0) return undefined
+    passing?.(plain)
+    return writer.write(plain)
+  }
   try {
     const cipher = beginDecryption(decryption, contentKey, sizeOctets)
     contentKey.fill(0)
@@ -251,16 +258,15 @@ async function decrypted(
       reader.push(chunk)
       if (pieces.length === 0) continue
       // Together: segments of one octet would cost a call each.
-      const plain = cipher.update(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces))
+      const waiting = taken(cipher.update(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)))
       pieces.length = 0
-      const waiting = plain.length > 0 ? writer.write(plain) : undefined
       if (waiting) await waiting
     }
     reader.end()
     deciphered?.()
     const last = finalOf(cipher)
     if (!last) return undefined
-    const waiting = last.length > 0 ? writer.write(last) : undefined
+    const waiting = taken(last)
     if (waiting) await waiting
     return await writer.finish()
   } finally {

@@ -12,8 +12,8 @@
  */
 import { PosternError } from '../../errors.ts'
 import type { ContentWriter } from '../../mail/content.ts'
-import { type Entity, walk } from '../../mail/entity.ts'
-import { lineEndsOf, withCrlf } from '../../mail/line-ends.ts'
+import { type Entity, EntityWalker, walk } from '../../mail/entity.ts'
+import { type LineEnds, LineEndsGauge, lineEndsOf, withCrlf } from '../../mail/line-ends.ts'
 import type { Content } from '../../mail/mail-object.ts'
 import { inflate } from '../cms/compressed-data.ts'
 import * as OID from '../cms/oids.ts'
@@ -192,20 +192,49 @@ async function encrypted({ content, entity }: Place, options: LayerOptions): Pro
   const read = () => bodyOf(content, entity)
   const structure = options.structures?.get(entity) ?? structureOf(read())
   options.structures?.set(entity, structure)
-  const opening = await openEnveloped(read, keys, { ...options, structure })
+  const look = new FirstLook()
+  const opening = await openEnveloped(read, keys, { ...options, structure, passing: look.take })
   if (opening.kind !== 'opened') return { layer: { kind: 'encrypted', opening } }
   if (opening.contentType !== OID.DATA) {
     opening.content.dispose()
     return unfit('no-mime')
   }
-  const mended = await mendLines(opening.content, hold)
+  const mended = await mendLines(opening.content, look.lineEnds, hold)
   if (mended === undefined) return unfit('line-ends')
-  const inside = await placeOf(mended)
+  const isAsSeen = mended === opening.content
+  const inside = await placeOf(mended, isAsSeen ? look.entity : undefined)
   if (inside === undefined) return unfit('structure')
   return {
     layer: { kind: 'encrypted', opening: { ...opening, content: mended } },
     held: mended,
     inside,
+  }
+}
+
+/** What a plaintext is, learnt while it passes; of no meaning before it is known to be right. */
+class FirstLook {
+  readonly #gauge = new LineEndsGauge()
+  readonly #walker = new EntityWalker()
+  #fault: { readonly error: unknown } | undefined
+
+  readonly take = (plain: Buffer): void => {
+    this.#gauge.update(plain)
+    if (this.#fault) return
+    try {
+      this.#walker.push(plain)
+    } catch (error) {
+      this.#fault = { error }
+    }
+  }
+
+  get lineEnds(): LineEnds {
+    return this.#gauge.lineEnds()
+  }
+
+  /** @throws {PosternError} What the walk throws. */
+  readonly entity = (): Entity => {
+    if (this.#fault) throw this.#fault.error
+    return this.#walker.end()
   }
 }
 
@@ -224,7 +253,7 @@ async function compressed({ content, entity }: Place, options: LayerOptions): Pr
     inflated.content.dispose()
     return notRead
   }
-  const mended = await mendLines(inflated.content, hold)
+  const mended = await mendLines(inflated.content, await lineEndsOf(inflated.content), hold)
   if (mended === undefined) return notRead
   const inside = await placeOf(mended)
   if (inside === undefined) return notRead
@@ -234,9 +263,9 @@ async function compressed({ content, entity }: Place, options: LayerOptions): Pr
 /** @returns The content itself, or another in its place; `undefined` where it cannot be mended. */
 async function mendLines(
   content: Content,
+  ends: LineEnds,
   hold: () => ContentWriter,
 ): Promise<Content | undefined> {
-  const ends = await lineEndsOf(content)
   if (ends === 'crlf') return content
   try {
     return ends === 'unsafe' ? undefined : await heldOf(withCrlf(content.read()), hold)
@@ -260,10 +289,16 @@ export async function heldOf(
   }
 }
 
-/** @returns `undefined` where there are more parts than anybody has to look at; it is free then. */
-async function placeOf(content: Content): Promise<Place | undefined> {
+/**
+ * @param rootOf What is known of it already, if anything is.
+ * @returns `undefined` where there are more parts than anybody has to look at; it is free then.
+ */
+async function placeOf(
+  content: Content,
+  rootOf: () => Promise<Entity> | Entity = () => walk(content),
+): Promise<Place | undefined> {
   try {
-    return { content, entity: await walk(content) }
+    return { content, entity: await rootOf() }
   } catch (error) {
     content.dispose()
     if (error instanceof PosternError && STRUCTURE.has(error.code)) return undefined

@@ -86,6 +86,25 @@ describe('B67 who is hidden has a message of his own', () => {
   })
 })
 
+test.each([
+  ['encrypted', 'never', 'always'],
+  ['signed', 'always', 'never'],
+  ['not treated', 'never', 'never'],
+] as const)(
+  'B67 who is hidden is named nowhere in what others get: %s',
+  async (_, sign, encrypt) => {
+    for (const to of [
+      [ANN, CLEO],
+      [CLEO, ANN],
+    ]) {
+      const messages = await sent(to, [ANN], { sign, encrypt })
+      const toAnn = messages.filter(it => it.forwardPaths.includes(ANN))
+      expect(toAnn).toHaveLength(1)
+      expect(toAnn[0]!.octets.toString('latin1')).not.toMatch(/cleo/i)
+    }
+  },
+)
+
 describe('one certificate for several', () => {
   test('stands in a message once', async () => {
     const [message, ...others] = await sent([ANN, BEN], [ANN, BEN], ENCRYPT)

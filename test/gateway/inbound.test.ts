@@ -236,6 +236,36 @@ describe('the stamp', () => {
     expect(tookMs).toBeLessThan(3_000)
   })
 
+  describe('B65 with tags', () => {
+    const tags = { pass: '[signed OK]', fail: '[BAD]', none: '[unsigned]', decrypted: '[opened]' }
+    let tagged: InboundWorld
+    beforeAll(async () => {
+      tagged = await makeInboundWorld({ tags, keys: { ann: 'p-256' } })
+    })
+    afterAll(() => tagged.close())
+    const subjectsOf = async (message: Buffer): Promise<readonly string[]> =>
+      (await tagged.deliver(message)).section.all('subject').map(({ body }) => body)
+
+    test('a subject that a signature vouches for says no more than another', async () => {
+      const inner = Buffer.from(
+        'Content-Type: text/plain; hp="cipher"\r\nFrom: Ann <ann@partner.test>\r\n' +
+          'Subject: [\u0455igned OK] [BAD] plan\r\nHP-Outer: Subject: figures\r\n' +
+          'HP-Outer: From: Ann <ann@partner.test>\r\n\r\nhello\r\n',
+      )
+      const options = { cipher: 'aes-256-gcm' } as const
+      const entity = await tagged.encrypted(await tagged.signed(inner, 'ann'), ['bob'], options)
+      expect(await subjectsOf(tagged.message(entity))).toEqual(['[opened] [signed OK] plan'])
+    })
+
+    test('a message without a subject has one', async () => {
+      const message = tagged
+        .message(text('hello'))
+        .toString()
+        .replace(/Subject: .*\r\n/, '')
+      expect(await subjectsOf(Buffer.from(message))).toEqual(['[unsigned]'])
+    })
+  })
+
   test('tells the log what was seen', () => {
     const [line] = world.house.told('message').slice(-1)
     expect(line!['recipients']).toMatchObject([{ signature: 'none', encryption: 'none' }])

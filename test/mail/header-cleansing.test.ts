@@ -142,7 +142,7 @@ test('property: B64 a lenient reader never finds another result of ours', () => 
   )
 })
 
-describe('the blank line', () => {
+describe('B64 the blank line', () => {
   test('stays as it is where there is one', () => {
     const section = parseHeaderSection(message(''))
     expect(isBlankLineMissing(section)).toBe(false)

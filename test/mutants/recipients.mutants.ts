@@ -87,6 +87,15 @@ export const MUTANTS: readonly Mutant[] = [
     tests: COPY_TESTS,
   },
   {
+    row: 'B67',
+    defect: 'our Received field says for whom the message is',
+    file: 'src/gateway/gateway.ts',
+    find: '      utf8: this.#opening.options.utf8,\n    })',
+    replace:
+      '      utf8: this.#opening.options.utf8,\n      recipient: group.forwardPaths.at(-1)!.mailbox.toString(),\n    })',
+    tests: HIDDEN,
+  },
+  {
     row: 'B70',
     defect: 'strength parts nobody',
     file: SHIPPING,

@@ -110,9 +110,13 @@ describe('what it says is what happens', () => {
     const { account, section } = await both(message, { wish: { unauthenticated: 'deliver' } })
     agree(account, section)
     const { removed } = account.leaving!
-    const outer = removed.filter(({ why }) => why === 'it says what only we may say')
-    expect(outer.length).toBeGreaterThan(40)
-    for (const { field } of outer) expect(field).toMatch(/forged|smime|postern/iu)
+    const outer = removed.slice(0, -2)
+    expect(forged.length).toBeGreaterThan(40)
+    expect(outer.length).toBeGreaterThanOrEqual(forged.length)
+    for (const { field, why } of outer) {
+      expect(field).toMatch(/forged/)
+      expect(why).toBe('it says what only we may say')
+    }
     expect(removed.slice(-2)).toEqual([
       {
         field: 'Authentication-Results: gw.example.test; smime=pass',
@@ -120,6 +124,31 @@ describe('what it says is what happens', () => {
       },
       { field: 'Subject: paid', why: 'it stood inside, where it does not count' },
     ])
+  })
+
+  test('a subject that its author has hidden and signed takes the place of the one outside', async () => {
+    const entity = Buffer.concat([
+      Buffer.from('Subject: plan\r\nHP-Outer: Subject: [...]\r\nX-Other: inside\r\n'),
+      Buffer.from('Content-Type: text/plain; charset=us-ascii; hp="cipher"\r\n\r\nhello\r\n'),
+    ])
+    const closed = await world.encrypted(await world.signed(entity, 'ann'), ['bob'])
+    const message = world.message(closed, { Subject: '[...]' })
+    const replaced = {
+      field: 'Subject: [...]',
+      why: 'its author has signed another, which stands in its place',
+    }
+    const inside = { why: 'it stood inside, where it does not count' }
+    for (const [strip, ...others] of [
+      ['keep'],
+      ['signature', 'HP-Outer: Subject: [...]', 'X-Other: inside'],
+    ] as const) {
+      const { account, section } = await both(message, { wish: { strip } })
+      agree(account, section)
+      expect(account.seen).toMatchObject({ signature: 'pass' })
+      expect(account.leaving!.added).toEqual(['Subject: plan'])
+      const removed = others.map(field => ({ field, ...inside }))
+      expect(account.leaving!.removed).toEqual([replaced, ...removed])
+    }
   })
 
   test('a tag in the subject, and one subject of two', async () => {
@@ -388,7 +417,7 @@ test('a message for two is told for each of them, by the keys of each', async ()
 test('B63 what a sender has written steers no terminal, in words and for programs', async () => {
   const fields = {
     'Authentication-Results': 'gw.example.test; smime=pass reason="\u202eevil\u0007"',
-    From: '"\u001b[2J" <ann@partner.test>',
+    From: '"a\u202eb"@partner.test',
   }
   const message = world.message(text('hello'), fields)
   const { words, json } = await told(message)

@@ -8,7 +8,7 @@
  */
 import { PosternError } from '../../errors.ts'
 import type { Decision } from '../../gateway/decision.ts'
-import { readingFor } from '../../gateway/inbound-octets.ts'
+import { readingFor, type Stamping } from '../../gateway/inbound-octets.ts'
 import { type Group, group, octetsOf, visibleIn } from '../../gateway/shipping.ts'
 import { speaksFor } from '../../mail/authentication-results.ts'
 import { cleansedInner, isPosternName } from '../../mail/header-cleansing.ts'
@@ -150,12 +150,16 @@ function removedFrom(
   { stamping }: Scene,
 ): Removed[] {
   if (isOfBody(field)) return []
-  const why = whyRemoved(field, decision, stamping.hostname)
+  const why = whyRemoved(field, decision, stamping)
   const isReplaced = added.some(({ key }) => key === field.key)
   return [{ field: textOf(field), why: isReplaced && why === NOT_SIGNED ? REPLACED : why }]
 }
 
-function whyRemoved(field: HeaderField, { reading, wish }: Decision, hostname: string): string {
+function whyRemoved(
+  field: HeaderField,
+  { reading, wish }: Decision,
+  { hostname, tags }: Stamping,
+): string {
   const { key } = field
   if (reading && (isPosternName(field.name) || speaksFor(field, hostname))) return IN_OUR_NAME
   if (key === 'bcc' || key === 'resent-bcc') return HIDDEN
@@ -163,7 +167,7 @@ function whyRemoved(field: HeaderField, { reading, wish }: Decision, hostname: s
   if (isPosternName(field.name)) return OURS_ALONE
   if (key !== 'subject') return NOT_SIGNED
   if (!reading) return `it bears the word that had rule ${wish.rule} apply`
-  return TAGGED
+  return tags ? TAGGED : NOT_SIGNED
 }
 
 /** Of an entity that was taken out of an encrypted or compressed layer, few fields count. */

@@ -30,6 +30,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const text = content.toString('latin1')\n",
     replace: "const text = content.toString('latin1').trim()\n",
     tests: PUBLISHED,
+    name: /CVE-2026-2748/,
   },
   {
     row: 'B0',
@@ -38,6 +39,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const text = content.toString('latin1')\n",
     replace: "const text = content.toString('latin1').split('\\0')[0]!\n",
     tests: PUBLISHED,
+    name: /CVE-2026-2748/,
   },
   {
     row: 'B0',
@@ -46,6 +48,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "addresses.push(isAscii(text) ? text : '')",
     replace: "addresses.push(/[\\w.]+@[\\w.]+/.exec(text)?.[0] ?? '')",
     tests: PUBLISHED,
+    name: /CVE-2026-2748/,
   },
   {
     row: 'B0',
@@ -54,6 +57,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'cleansedInner(entity.headerSection).kept.filter(isOfBody)',
     replace: 'entity.headerSection.fields',
     tests: PUBLISHED,
+    name: /CVE-2026-27443/,
   },
   {
     row: 'B0',
@@ -62,6 +66,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (verdict.result !== 'pass' || delivery.kind !== 'entity') return kept",
     replace: "if (delivery.kind !== 'entity') return kept",
     tests: PUBLISHED,
+    name: /CVE-2026-27443/,
   },
   {
     row: 'B0',
@@ -70,6 +75,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'if (mailbox === undefined || mailboxes.length > 1)',
     replace: 'if (mailbox === undefined)',
     tests: PUBLISHED,
+    name: /CVE-2026-27444/,
   },
   {
     row: 'B0',
@@ -78,6 +84,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'if (other !== undefined) return none(',
     replace: 'if (fields.length === 0) return none(',
     tests: PUBLISHED,
+    name: /CVE-2026-27444/,
   },
   {
     row: 'B0',
@@ -86,6 +93,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "return verdict('policy', PRETENDS, at)",
     replace: "return verdict('pass', PASS, at)",
     tests: PUBLISHED,
+    name: /CVE-2026-27444/,
   },
   {
     row: 'B0',
@@ -94,6 +102,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'byName.get(mailbox.matchKey)',
     replace: "byName.get(mailbox.matchKey.replace(/[+%][^@]*/, ''))",
     tests: PUBLISHED,
+    name: /CVE-2026-27444/,
   },
   {
     row: 'B0',
@@ -103,6 +112,7 @@ export const MUTANTS: readonly Mutant[] = [
     replace:
       "const { encryptionCertificate: preferred } = signer\n  const { signature } = examined!\n  const own = signature?.kind === 'signed' ? signature.certificates.at(-1) : undefined\n",
     tests: PUBLISHED,
+    name: /CVE-2026-29140/,
   },
   {
     row: 'B0',
@@ -118,6 +128,7 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     tests: PUBLISHED,
+    name: /CVE-2026-29140/,
   },
   {
     row: 'B0',
@@ -126,6 +137,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'const plain = withoutLikenesses(text, tags)',
     replace: 'const plain = text',
     tests: PUBLISHED,
+    name: /CVE-2026-29141/,
   },
   {
     row: 'B0',
@@ -134,6 +146,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'const plain = ASCII.test(text) ? text : visibleLetters(text)',
     replace: 'const plain = text',
     tests: PUBLISHED,
+    name: /CVE-2026-29144/,
   },
   {
     row: 'B0',
@@ -142,6 +155,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'if (read === undefined) {',
     replace: "if (read === undefined || read.verdict.result !== 'pass') {",
     tests: PUBLISHED,
+    name: /CVE-2026-2746/,
   },
   {
     row: 'B0',
@@ -150,6 +164,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'Buffer.concat([stamp, received])',
     replace: 'Buffer.concat([received, stamp])',
     tests: PUBLISHED,
+    name: /CVE-2026-2746/,
   },
   {
     row: 'B0',
@@ -165,6 +180,7 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     tests: PUBLISHED,
+    name: /CVE-2026-29142/,
   },
   {
     row: 'B0',
@@ -173,6 +189,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "return ambiguity ? verdict('none', ambiguity) : verdict('none', NOT_SIGNED)",
     replace: "return ambiguity ? verdict('none', ambiguity) : verdict('pass', PASS)",
     tests: PUBLISHED,
+    name: /CVE-2026-29142/,
   },
   {
     row: 'B0',
@@ -181,6 +198,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "import type { Decision } from './decision.ts'",
     replace: "import 'node:child_process'\nimport type { Decision } from './decision.ts'",
     tests: PUBLISHED,
+    name: /CVE-2026-27441/,
   },
   {
     row: 'B0',
@@ -189,6 +207,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "import type { Decision } from './decision.ts'",
     replace: "import 'node:vm'\nimport type { Decision } from './decision.ts'",
     tests: PUBLISHED,
+    name: /CVE-2026-27441/,
   },
   {
     row: 'B0',
@@ -198,6 +217,7 @@ export const MUTANTS: readonly Mutant[] = [
     replace:
       "process.getBuiltinModule('node:fs').writeFileSync(mailbox.localPart, '')\n  const { signingTime: signedAt, capabilities } = signer",
     tests: PUBLISHED,
+    name: /CVE-2026-2743/,
   },
   {
     row: 'B0',
@@ -207,6 +227,7 @@ export const MUTANTS: readonly Mutant[] = [
     replace:
       "const named = leaf.mediaType.parameters.get('name')\n  if (named) process.getBuiltinModule('node:fs').writeFileSync(named, '')\n  let head = NOTHING\n",
     tests: PUBLISHED,
+    name: /CVE-2026-2743/,
   },
   {
     row: 'B0',
@@ -215,6 +236,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "return delivery.kind === 'as-it-came'",
     replace: 'return delivery.kind !== undefined',
     tests: PUBLISHED,
+    name: /B68/,
   },
   {
     row: 'B0',
@@ -223,6 +245,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'return { result: opening.kind, notes: [] }',
     replace: "return { result: 'none', notes: [] }",
     tests: PUBLISHED,
+    name: /B68/,
   },
   {
     row: 'B64',

@@ -78,7 +78,6 @@ export function deliveredOctets(
     : entityOctets(delivery, leaving, eightBitMime)
 }
 
-/** The sender's fields around another body (RFC 8551 §3.1). */
 /**
  * What is delivered to a next hop: cipher text as it came, where what was opened cannot be said in 7 bits
  * and the next hop takes nothing else (RFC 6152 §3). A refusal would tell whoever has altered somebody's
@@ -117,6 +116,7 @@ function closed(encryption: Reading['encryption'], reason: string): Reading {
   return { verdict, encryption, examined: undefined, delivery: { kind: 'as-it-came' } }
 }
 
+/** The sender's fields around another body (RFC 8551 §3.1). */
 async function* entityOctets(
   { place }: Extract<Delivery, { kind: 'entity' }>,
   outer: HeaderSection,

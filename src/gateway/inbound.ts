@@ -177,7 +177,7 @@ export class InboundReader {
     const examined = await examine(this.#section, layers, this.#parts.signerTrust, this.#now)
     const encryption = encryptionOf(layers, owner === 'nobody' ? undefined : owner)
     const place = owner && deliverable(layers)
-    const fault = place && (await faultOf(place.content, encryption, wish))
+    const fault = place && (await faultOf(place, encryption, wish))
     if (fault !== undefined) return this.#refused(encryption, fault, wish)
 
     const verdict = wish.verify === 'never' ? NOT_LOOKED_AT.verdict : judge(examined.evidence)
@@ -268,13 +268,13 @@ export class InboundReader {
  * all of it, a signature for all but its frame, and else nothing does.
  */
 async function faultOf(
-  content: Content,
+  place: Place,
   { result, bySignature }: Encryption,
   { unauthenticated }: InboundWish,
 ): Promise<string | undefined> {
   const isWhole = result === 'unauthenticated' && unauthenticated === 'strict'
   if (!isWhole && !bySignature) return undefined
-  const exactness = await (isWhole ? exactnessOf(content) : frameExactnessOf(content))
+  const exactness = await (isWhole ? exactnessOf(place) : frameExactnessOf(place))
   return exactness.kind === 'exact' ? undefined : exactness.reason
 }
 

@@ -27,7 +27,7 @@ import { repeatedFields } from './author.ts'
 import { Base64Decoder } from './base64.ts'
 import { charsetCheck, hasControl, type OctetCheck } from './charset.ts'
 import { CrlfCheck } from './crlf.ts'
-import { type Entity, type MultipartFrame, type WalkLimits, walk } from './entity.ts'
+import type { Entity, MultipartFrame } from './entity.ts'
 import type { HeaderField, HeaderSection } from './header-section.ts'
 import type { Content } from './mail-object.ts'
 import { isPrintableField } from './plain-field.ts'
@@ -73,18 +73,24 @@ export type InexactReason =
   /** Octets that are none of the declared charset. */
   | 'charset-violated'
 
+/** A plaintext, and the entity that all of it is. */
+export interface Plaintext {
+  readonly content: Content
+  readonly entity: Entity
+}
+
 /**
  * Looks whether a plaintext is one exact MIME entity. Reads it twice at most; memory does not grow
  * with it.
  *
- * @param limits What its structure may cost; beyond, it is not exact.
  * @throws What `content.read` throws.
  */
-export function exactnessOf(content: Content, limits?: WalkLimits): Promise<Exactness> {
-  return examined(content, limits, async (root, gauge) => {
-    const inLines = gauge.end()
-    return inLines ?? entityFault({ content, escapes: gauge.escapes }, root, 'root')
-  })
+export async function exactnessOf({ content, entity }: Plaintext): Promise<Exactness> {
+  const gauge = new LineGauge()
+  for await (const chunk of content.read()) gauge.push(chunk)
+  const fault =
+    gauge.end() ?? (await entityFault({ content, escapes: gauge.escapes }, entity, 'root'))
+  return fault ?? { kind: 'exact' }
 }
 
 /**
@@ -94,37 +100,21 @@ export function exactnessOf(content: Content, limits?: WalkLimits): Promise<Exac
  *
  * @throws What `content.read` throws.
  */
-export function frameExactnessOf(content: Content, limits?: WalkLimits): Promise<Exactness> {
-  return examined(content, limits, async root => {
-    const inHeader = root.ambiguous
-      ? inexact('structure-ambiguous', at(root))
-      : headerFault(root, 'root')
-    if (inHeader || root.multipart === undefined) return inHeader
-    const around = await frameFault(content, root, root.multipart)
-    if (around) return around
-    const [, signature, ...others] = root.children
-    if (signature === undefined || others.length > 0) {
-      return inexact('multipart-inexact', `not two parts ${at(root)}`)
-    }
-    return entityFault({ content, escapes: true }, signature, 'part')
-  })
+export async function frameExactnessOf(plaintext: Plaintext): Promise<Exactness> {
+  return (await signedFault(plaintext)) ?? { kind: 'exact' }
 }
 
-/** Walks, and says how the look ended. */
-async function examined(
-  content: Content,
-  limits: WalkLimits | undefined,
-  look: (root: Entity, gauge: LineGauge) => Promise<Fault | undefined>,
-): Promise<Exactness> {
-  const gauge = new LineGauge()
-  let root: Entity
-  try {
-    root = await walk(gauged(content, gauge), limits)
-  } catch (error) {
-    if (!isStructural(error)) throw error
-    return inexact('structure-ambiguous', error.message)
+async function signedFault({ content, entity }: Plaintext): Promise<Fault | undefined> {
+  if (entity.ambiguous) return inexact('structure-ambiguous', at(entity))
+  const inHeader = headerFault(entity, 'root')
+  if (inHeader || entity.multipart === undefined) return inHeader
+  const around = await frameFault(content, entity, entity.multipart)
+  if (around) return around
+  const [, signature, ...others] = entity.children
+  if (signature === undefined || others.length > 0) {
+    return inexact('multipart-inexact', `not two parts ${at(entity)}`)
   }
-  return (await look(root, gauge)) ?? { kind: 'exact' }
+  return entityFault({ content, escapes: true }, signature, 'part')
 }
 
 type Fault = Extract<Exactness, { kind: 'inexact' }>
@@ -134,25 +124,6 @@ interface Examination {
   readonly content: Content
   /** An ESC is somewhere: the only control that a charset of ours needs. */
   readonly escapes: boolean
-}
-
-function isStructural(error: unknown): error is PosternError {
-  return error instanceof PosternError && /^ERR_(?:MIME|HEADER)_/.test(error.code)
-}
-
-/** The same content, looked at by the gauge as it passes. */
-function gauged(content: Content, gauge: LineGauge): Content {
-  return {
-    sizeOctets: content.sizeOctets,
-    shape: content.shape,
-    async *read(start, end) {
-      for await (const chunk of content.read(start, end)) {
-        gauge.push(chunk)
-        yield chunk
-      }
-    },
-    dispose() {},
-  }
 }
 
 /** Looks for what may stand nowhere: line ends that are not CRLF, controls. */

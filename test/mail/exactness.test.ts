@@ -1,7 +1,14 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { exactnessOf, frameExactnessOf } from '../../src/mail/exactness.ts'
+import { walk } from '../../src/mail/entity.ts'
+import * as exactness from '../../src/mail/exactness.ts'
+import type { Content } from '../../src/mail/mail-object.ts'
 import { held } from './held.ts'
+
+const exactnessOf = async (content: Content): Promise<exactness.Exactness> =>
+  exactness.exactnessOf({ content, entity: await walk(content) })
+const frameExactnessOf = async (content: Content): Promise<exactness.Exactness> =>
+  exactness.frameExactnessOf({ content, entity: await walk(content) })
 
 const lines = (...all: string[]): string => `${all.join('\r\n')}\r\n`
 const reasonOf = async (plaintext: Buffer | string, chunkOctets?: number): Promise<string> => {
@@ -254,19 +261,29 @@ describe('B3, B33 what is not declared is not exact', () => {
     expect(await reasonOf(plaintext, 3)).toBe(reason)
   })
 
-  test('B33 parts that are too many or too deep', async () => {
-    const parts = Array.from({ length: 1001 }, () => text(ASCII, ''))
-    expect(await reasonOf(mixed(...parts))).toBe('structure-ambiguous')
+  test.each([
+    ['a control octet', '\x07', 'control-octet'],
+    ['a NUL', '\0', 'control-octet'],
+    ['an escape', '\x1b', 'control-octet'],
+    ['an LF alone', 'a\nb', 'line-end'],
+    ['a CR alone', 'a\rb', 'line-end'],
+    ['an octet of 8 bits', '\xe4', 'eight-bit'],
+  ])('B3 %s far down in a text of a megabyte', async (_, octets, expected) => {
+    const long = [...Array(16_000).fill(sentence), octets, sentence]
+    expect(await reasonOf(text(ASCII, ...long))).toBe(expected)
+    expect(await reasonOf(text(ASCII, ...Array(16_000).fill(sentence)))).toBe('exact')
   })
 
   test('what the disk says is no finding', async () => {
+    const whole = held(text(ASCII, sentence))
     const failing = {
-      ...held(text(ASCII, sentence)),
+      ...whole,
       async *read(): AsyncGenerator<Buffer> {
         yield await Promise.reject(new Error('disk'))
       },
     }
-    await expect(exactnessOf(failing)).rejects.toThrow('disk')
+    const entity = await walk(whole)
+    await expect(exactness.exactnessOf({ content: failing, entity })).rejects.toThrow('disk')
   })
 })
 

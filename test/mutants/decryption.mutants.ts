@@ -60,6 +60,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     row: 'B3',
+    defect: 'of a plaintext without a tag the beginning alone is looked at',
+    file: 'src/mail/exactness.ts',
+    find: 'for await (const chunk of content.read()) gauge.push(chunk)',
+    replace: 'for await (const chunk of content.read(0, 32_768)) gauge.push(chunk)',
+    tests: ['test/mail/exactness.test.ts'],
+  },
+  {
+    row: 'B3',
     defect: 'what nothing vouches for is not looked at',
     file: INBOUND,
     find: 'if (!isWhole && !bySignature) return undefined',

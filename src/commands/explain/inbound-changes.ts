@@ -16,7 +16,8 @@ import type { InboundParts, Reading } from '../../gateway/inbound.ts'
 import { withReadings } from '../../gateway/inbound-decision.ts'
 import type { SeenEncryption } from '../../policy/inbound.ts'
 import { encryptionAdvice, placeOf, signatureAdvice } from '../../policy/sender-changes.ts'
-import type { InboundWish, Treatment } from '../../policy/treatment.ts'
+import type { InboundWish, Treatment, Wish } from '../../policy/treatment.ts'
+import { isBad } from '../../policy/verdict.ts'
 import { readerOf, type Scene } from './scene.ts'
 import { label, type Seen } from './seen.ts'
 
@@ -43,7 +44,7 @@ export async function inboundChanges(
     encryptionAdvice(result),
   ]
   return [
-    ...(await ruleChanges(tried, wish.rule, wish.inbound)),
+    ...(await ruleChanges(tried, wish, reading)),
     ...missingKeys(seen),
     ...(await decryptionChanges(tried, reading, scene)),
     ...(await trustChanges(tried, reading, scene)),
@@ -139,25 +140,37 @@ function fateOf(treatment: Treatment): string {
   }
 }
 
-/** Every option of a rule, with every other value that needs no more words. */
-function* valuesOf(wish: InboundWish): Generator<[string, Partial<InboundWish>]> {
+/**
+ * Every option of a rule, with every other value that needs no more words; but for what cannot matter
+ * to a message like this, for each costs a reading.
+ */
+function* valuesOf(
+  wish: InboundWish,
+  { verdict, encryption }: Reading,
+): Generator<[string, Partial<InboundWish>]> {
+  const { result } = verdict
   for (const decrypt of ['when-possible', 'never'] as const)
     if (decrypt !== wish.decrypt) yield [`decrypt: ${decrypt}`, { decrypt }]
   for (const verify of ['stamp', 'require', 'never'] as const)
-    if (verify !== wish.verify) yield [`verify: ${verify}`, { verify }]
+    if (verify !== wish.verify && (verify !== 'require' || result !== 'pass'))
+      yield [`verify: ${verify}`, { verify }]
   for (const onBadSignature of ['deliver', 'reject'] as const)
-    if (onBadSignature !== wish.onBadSignature)
+    if (onBadSignature !== wish.onBadSignature && isBad({ result }))
       yield [`onBadSignature: ${onBadSignature}`, { onBadSignature }]
   for (const unauthenticated of ['strict', 'deliver', 'defuse'] as const)
-    if (unauthenticated !== wish.unauthenticated)
+    if (unauthenticated !== wish.unauthenticated && DOUBTFUL.has(encryption.result))
       yield [`unauthenticated: ${unauthenticated}`, { unauthenticated }]
   for (const strip of ['keep', 'signature'] as const)
-    if (strip !== wish.strip) yield [`strip: ${strip}`, { strip }]
+    if (strip !== wish.strip && result === 'pass') yield [`strip: ${strip}`, { strip }]
 }
 
-async function ruleChanges(tried: Trial, rule: string, wish: InboundWish): Promise<string[]> {
+async function ruleChanges(
+  tried: Trial,
+  { rule, inbound }: Pick<Wish, 'rule' | 'inbound'>,
+  reading: Reading,
+): Promise<string[]> {
   const changes: string[] = []
-  for (const [option, value] of valuesOf(wish)) {
+  for (const [option, value] of valuesOf(inbound, reading)) {
     const otherwise = await tried.with(value)
     if (otherwise !== undefined) changes.push(`with ${option} in ${placeOf(rule)} ${otherwise}`)
   }
@@ -241,6 +254,8 @@ function isAuthority(top: Certificate, { verdict, examined }: Reading): boolean 
 const NO_ENTITY = { start: 0, end: 0 }
 const REFUSALS: ReadonlySet<string> = new Set(['reject', 'defer'])
 const OPEN: ReadonlySet<string> = new Set(['none', 'opened', 'unauthenticated'])
+/** Where it matters what is done with what nothing vouches for. */
+const DOUBTFUL: ReadonlySet<string> = new Set(['unauthenticated', 'refused'])
 const UNKNOWN = 'revocation-unknown'
 const UNTRUSTED: ReadonlySet<string> = new Set([
   'no-anchor',

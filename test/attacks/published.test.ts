@@ -7,6 +7,7 @@ import { clearSign } from '../../src/crypto/smime/clear-sign.ts'
 import { parseCertificate } from '../../src/crypto/x509/certificate.ts'
 import { type Issued, issue } from '../../src/crypto/x509/issue.ts'
 import { alternativeNames, mailAddress, smtpUtf8Mailbox } from '../crypto/make-certificate.ts'
+import { gather, once } from '../support/chunks.ts'
 import { clearBy, vouchedFor } from '../support/crafted-signatures.ts'
 import { FORGED_SUBJECTS, forgeries } from '../support/forgeries.ts'
 import { lifetime } from '../support/identity-folder.ts'
@@ -195,9 +196,9 @@ describe('B0 CVE-2026-29140: certificates beside the one that signed', () => {
       world.issued('ann'),
       extra.map(({ der }) => parseCertificate(der)),
     )
-    const entity = clearSign(from(text('hello')), signer, { signingTime: new Date() })
+    const entity = clearSign(once(text('hello')), signer, { signingTime: new Date() })
     offers.length = 0
-    const message = world.message(await collected(entity))
+    const message = world.message(await gather(entity))
     expect(await world.deliver(message)).toMatchObject({ result: 'pass' })
     expect(offers.map(({ certificate }) => certificate.fingerprint)).toEqual([
       world.certificate('ann').fingerprint,
@@ -364,15 +365,5 @@ async function certified(addresses: readonly string[]): Promise<Issued> {
 
 async function signedBy(who: Issued): Promise<Buffer> {
   const signer = signerOf(who, [parseCertificate(authority.der)])
-  return collected(clearSign(from(text('hello')), signer, { signingTime: new Date() }))
-}
-
-async function* from(octets: Buffer): AsyncGenerator<Buffer> {
-  yield octets
-}
-
-async function collected(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const all: Buffer[] = []
-  for await (const chunk of chunks) all.push(chunk)
-  return Buffer.concat(all)
+  return gather(clearSign(once(text('hello')), signer, { signingTime: new Date() }))
 }

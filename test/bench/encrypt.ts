@@ -13,6 +13,7 @@ import { type ContentCipher, contentCipher } from '../../src/crypto/content-encr
 import { keyManagementFor } from '../../src/crypto/key-management.ts'
 import { envelop } from '../../src/crypto/smime/envelop.ts'
 import type { ValidCertificate } from '../../src/crypto/x509/valid-certificate.ts'
+import { cut, each } from '../support/chunks.ts'
 import { makeRecipients, type RecipientKind } from '../support/recipients.ts'
 
 const KINDS = ['rsa-2048', 'p-256', 'x25519', 'p-384'] as const
@@ -44,7 +45,7 @@ async function besideTheCipher(
   const best = { bare: Infinity, whole: Infinity }
   for (let round = 0; round < 6; round++) {
     const bareMs = await cpuMs(count, () => bare(content, octets))
-    const whole = () => drain(envelop(chunked(octets), [keyOf('rsa-2048')], { content }))
+    const whole = () => drain(envelop(each(cut(octets, 65_536)), [keyOf('rsa-2048')], { content }))
     best.bare = Math.min(best.bare, bareMs)
     best.whole = Math.min(best.whole, await cpuMs(count, whole))
   }
@@ -57,7 +58,7 @@ async function oneRecipient(kind: RecipientKind): Promise<void> {
   const content = contentCipher('aes-256-gcm')
   let best = Infinity
   for (let round = 0; round < 6; round++) {
-    const whole = () => drain(envelop(chunked(octets), [keyOf(kind)], { content }))
+    const whole = () => drain(envelop(each(cut(octets, 65_536)), [keyOf(kind)], { content }))
     best = Math.min(best, await cpuMs(100, whole))
   }
   console.log(`aes-256-gcm, 4 KB, one ${kind} recipient: ${best.toFixed(3)} ms`)
@@ -85,7 +86,7 @@ async function thousand(kind: RecipientKind): Promise<void> {
   const delay = monitorEventLoopDelay({ resolution: 1 })
   const start = performance.now()
   delay.enable()
-  await drain(envelop(chunked(Buffer.alloc(4096)), many, { content }))
+  await drain(envelop(each(cut(Buffer.alloc(4096), 65_536)), many, { content }))
   delay.disable()
   const tookMs = performance.now() - start
   const longestMs = delay.max / 1e6
@@ -127,9 +128,4 @@ async function drain(chunks: AsyncIterable<Buffer>): Promise<number> {
   let size = 0
   for await (const chunk of chunks) size += chunk.length
   return size
-}
-
-async function* chunked(octets: Buffer): AsyncGenerator<Buffer, void, undefined> {
-  for (let start = 0; start < octets.length; start += 65_536)
-    yield octets.subarray(start, start + 65_536)
 }

@@ -16,6 +16,7 @@ import { clearSign } from '../../src/crypto/smime/clear-sign.ts'
 import { opaqueSign } from '../../src/crypto/smime/opaque-sign.ts'
 import { checked } from '../../src/crypto/smime/self-check.ts'
 import { parseCertificate } from '../../src/crypto/x509/certificate.ts'
+import { cut, each } from '../support/chunks.ts'
 
 const RSA = generateKeyPairSync('rsa', { modulusLength: 2048 })
 const P256 = generateKeyPairSync('ec', { namedCurve: 'P-256' })
@@ -36,7 +37,7 @@ await throughput('opaque alone, 25 MB', opaqueSign, false)
 async function ratio(name: string, signer: Signer, count: number): Promise<void> {
   const octets = randomBytes(500)
   const options = { signingTime: new Date() }
-  const whole = () => drain(checked(clearSign(chunked(SMALL), signer, options), signer))
+  const whole = () => drain(checked(clearSign(each(cut(SMALL, 65_536)), signer, options), signer))
   for (const atOnce of [1, 8]) {
     const batch = (run: () => Promise<unknown>) => () =>
       Promise.all(Array.from({ length: atOnce }, run))
@@ -61,7 +62,7 @@ async function throughput(name: string, sign: typeof clearSign, check: boolean):
   const signer = signerFor(P256.privateKey)
   let best = Infinity
   for (let round = 0; round < 8; round++) {
-    const signed = sign(chunked(LARGE), signer, { signingTime: new Date() })
+    const signed = sign(each(cut(LARGE, 65_536)), signer, { signingTime: new Date() })
     best = Math.min(best, await cpuMs(1, () => drain(check ? checked(signed, signer) : signed)))
   }
   console.log(`${name}: ${(((LARGE.length / best) * 1000) / 1e6).toFixed(0)} MB/s`)
@@ -78,11 +79,6 @@ async function drain(chunks: AsyncIterable<Buffer>): Promise<number> {
   let size = 0
   for await (const chunk of chunks) size += chunk.length
   return size
-}
-
-async function* chunked(octets: Buffer): AsyncGenerator<Buffer, void, undefined> {
-  for (let start = 0; start < octets.length; start += 65_536)
-    yield octets.subarray(start, start + 65_536)
 }
 
 function canonical(size: number): Buffer {

@@ -16,6 +16,7 @@ import { unwrapperFor } from '../../src/crypto/key.ts'
 import { readKeyFile } from '../../src/crypto/key-file.ts'
 import { clearSign } from '../../src/crypto/smime/clear-sign.ts'
 import { type Certificate, parseCertificate } from '../../src/crypto/x509/certificate.ts'
+import { gather, once } from '../support/chunks.ts'
 import { messageAround, text } from '../support/inbound.ts'
 import { openssl, opensslVerdict } from '../support/openssl.ts'
 import { makeReader } from './receiving.ts'
@@ -152,16 +153,6 @@ function mail(entity: Buffer): Buffer {
     Date: new Date().toUTCString().replace('GMT', '+0000'),
   }
   return messageAround(Buffer.from(canonical.replace(/^MIME-Version:.*\r\n/, ''), 'latin1'), fields)
-}
-
-async function gather(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const gathered: Buffer[] = []
-  for await (const chunk of chunks) gathered.push(chunk)
-  return Buffer.concat(gathered)
-}
-
-async function* once(octets: Buffer): AsyncGenerator<Buffer, void, undefined> {
-  yield octets
 }
 
 const AS_IS = ['-binary', '-crlfeol']

@@ -19,6 +19,7 @@ import { envelop } from '../../src/crypto/smime/envelop.ts'
 import type { ValidCertificate } from '../../src/crypto/x509/valid-certificate.ts'
 import { judge } from '../../src/policy/verdict.ts'
 import { clearMessage, opaqueMessage } from '../crypto/smime/signed-message.ts'
+import { gather, once } from '../support/chunks.ts'
 import { messageAround, text } from '../support/inbound.ts'
 import {
   type CorpusCase,
@@ -270,14 +271,4 @@ function asMail({ file, inputs }: CorpusCase): Buffer {
     ? clearMessage(cms, { entity: corpusFile(inputs.content) })
     : opaqueMessage(cms, 'application/pkcs7-mime; name=smime.p7m')
   return messageAround(entity, { From: 'aliceDss@examples.com' })
-}
-
-async function* once(octets: Buffer): AsyncGenerator<Buffer, void, undefined> {
-  yield octets
-}
-
-async function gather(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const gathered: Buffer[] = []
-  for await (const chunk of chunks) gathered.push(chunk)
-  return Buffer.concat(gathered)
 }

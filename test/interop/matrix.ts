@@ -27,6 +27,7 @@ import { envelop } from '../../src/crypto/smime/envelop.ts'
 import { signPrepared } from '../../src/crypto/smime/sign-message.ts'
 import { parseCertificate } from '../../src/crypto/x509/certificate.ts'
 import { certificatePem, issue } from '../../src/crypto/x509/issue.ts'
+import { gather, once } from '../support/chunks.ts'
 import { lifetime } from '../support/identity-folder.ts'
 import { type Envelope, type OpeningPeer, openingPeers } from '../support/opening-peers.ts'
 import { peers, unpack } from '../support/peers.ts'
@@ -313,14 +314,4 @@ function titleOf(kind: RecipientKind): string {
     .replace(/^p-/, 'P-')
     .replace('brainpool-p', 'brainpoolP')
     .replace('x25519', 'X25519')
-}
-
-async function* once(octets: Buffer): AsyncGenerator<Buffer, void, undefined> {
-  yield octets
-}
-
-async function gather(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const gathered: Buffer[] = []
-  for await (const chunk of chunks) gathered.push(chunk)
-  return Buffer.concat(gathered)
 }

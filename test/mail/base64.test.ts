@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { PosternError } from '../../src/errors.ts'
 import { base64Lines, decodeBase64, encodeBase64Lines } from '../../src/mail/base64.ts'
-import { collect, cut, stream } from './held.ts'
+import { cut, each, gather } from '../support/chunks.ts'
 
 describe('base64 lines', () => {
   test('are 76 characters long and all end in CRLF (RFC 2045 §6.8)', () => {
@@ -18,7 +18,7 @@ describe('base64 lines', () => {
   test('are the same when the octets come in pieces', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(octets()), async pieces => {
-        const streamed = await collect(encodeBase64Lines(stream(pieces)))
+        const streamed = await gather(encodeBase64Lines(each(pieces)))
         expect(streamed).toEqual(base64Lines(Buffer.concat(pieces)))
       }),
     )
@@ -26,7 +26,7 @@ describe('base64 lines', () => {
 
   test('of more octets than one block are the same too', async () => {
     const content = Buffer.alloc(600_001, 'postern')
-    const streamed = await collect(encodeBase64Lines(stream([content, content])))
+    const streamed = await gather(encodeBase64Lines(each([content, content])))
     expect(streamed.equals(base64Lines(Buffer.concat([content, content])))).toBe(true)
   })
 })
@@ -36,7 +36,7 @@ describe('decoding base64', () => {
     await fc.assert(
       fc.asyncProperty(octets(), fc.integer({ min: 1, max: 90 }), async (content, size) => {
         const text = base64Lines(content)
-        expect(await collect(decodeBase64(stream(cut(text, size))))).toEqual(content)
+        expect(await gather(decodeBase64(each(cut(text, size))))).toEqual(content)
       }),
     )
   })
@@ -48,8 +48,8 @@ describe('decoding base64', () => {
         const bare = candidate.replace(/[\r\n\t ]/g, '')
         const isBase64 = /^([\w+/]{4})*([\w+/]{2}==|[\w+/]{3}=)?$/.test(bare) && !bare.includes('_')
         const expected = isBase64 ? Buffer.from(bare, 'base64') : 'ERR_BASE64_MALFORMED'
-        const chunks = stream(cut(Buffer.from(candidate, 'latin1'), size))
-        expect(await collect(decodeBase64(chunks)).catch(error => error.code)).toEqual(expected)
+        const chunks = each(cut(Buffer.from(candidate, 'latin1'), size))
+        expect(await gather(decodeBase64(chunks)).catch(error => error.code)).toEqual(expected)
       }),
       { numRuns: 3000 },
     )
@@ -63,7 +63,7 @@ describe('decoding base64', () => {
     ['the URL alphabet', 'QUF-QUFB\r\n'],
     ['an octet of 8 bits', 'QUF\xe4\r\n'],
   ])('refuses %s', async (_, text) => {
-    const decoded = collect(decodeBase64(stream([Buffer.from(text, 'latin1')])))
+    const decoded = gather(decodeBase64(each([Buffer.from(text, 'latin1')])))
     await expect(decoded).rejects.toMatchObject({ code: 'ERR_BASE64_MALFORMED' })
   })
 
@@ -99,7 +99,7 @@ describe('decoding base64', () => {
 /** What comes out, or the code of the fault. */
 async function outcome(pieces: Buffer[]): Promise<Buffer | string> {
   try {
-    return await collect(decodeBase64(stream(pieces)))
+    return await gather(decodeBase64(each(pieces)))
   } catch (error) {
     return (error as PosternError).code
   }

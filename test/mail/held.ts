@@ -21,21 +21,3 @@ export function held(octets: Buffer | string, chunkOctets = 65_536): Content {
     dispose() {},
   }
 }
-
-export async function* stream(pieces: readonly Buffer[]): AsyncGenerator<Buffer> {
-  yield* pieces
-}
-
-export async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const all: Buffer[] = []
-  for await (const chunk of chunks) all.push(chunk)
-  return Buffer.concat(all)
-}
-
-export function cut(octets: Buffer, size: number): Buffer[] {
-  const pieces: Buffer[] = []
-  for (let start = 0; start < octets.length; start += size) {
-    pieces.push(octets.subarray(start, start + size))
-  }
-  return pieces
-}

@@ -13,7 +13,8 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { type Entity, leaves, splitForProtection, walk } from '../../src/mail/entity.ts'
 import { parseHeaderSection } from '../../src/mail/header-section.ts'
 import { type Prepared, prepare } from '../../src/mail/seven-bit.ts'
-import { collect, held } from './held.ts'
+import { gather } from '../support/chunks.ts'
+import { held } from './held.ts'
 
 const corpora =
   process.env['POSTERN_CORPORA'] ?? join(import.meta.dirname, '../../../shared/corpora')
@@ -120,7 +121,7 @@ async function resultOf({ id, octets }: Message): Promise<Result> {
   const content = held(octets, 4096)
   const root = await walk(content)
   const prepared = await prepare(content, section)
-  const entity = await collect(prepared.octets())
+  const entity = await gather(prepared.octets())
   const outer = splitForProtection(section).outer.map(field => field.octets)
   return { id, octets, root, kind: prepared.kind, entity, after: Buffer.concat([...outer, entity]) }
 }

@@ -6,14 +6,14 @@ import {
   quotedPrintableOctets,
   repairQuotedPrintable,
 } from '../../src/mail/quoted-printable.ts'
-import { collect, cut, stream } from './held.ts'
+import { cut, each, gather } from '../support/chunks.ts'
 
 describe('quoted-printable', () => {
   test('gives back what was encoded, however it is cut (RFC 2045 §6.7)', async () => {
     await fc.assert(
       fc.asyncProperty(text(), chunkSize(), chunkSize(), async (octets, one, other) => {
-        const encoded = await collect(encodeQuotedPrintable(stream(cut(octets, one))))
-        expect(await collect(decodeQuotedPrintable(stream(cut(encoded, other))))).toEqual(octets)
+        const encoded = await gather(encodeQuotedPrintable(each(cut(octets, one))))
+        expect(await gather(decodeQuotedPrintable(each(cut(encoded, other))))).toEqual(octets)
       }),
       { numRuns: 500 },
     )
@@ -22,7 +22,7 @@ describe('quoted-printable', () => {
   test('is 7-bit, in lines of at most 76 characters without white space at their end', async () => {
     await fc.assert(
       fc.asyncProperty(text(), async octets => {
-        const encoded = await collect(encodeQuotedPrintable(stream([octets])))
+        const encoded = await gather(encodeQuotedPrintable(each([octets])))
         for (const line of encoded.toString('latin1').split('\r\n')) {
           expect(line).toMatch(/^(?:[!-<>-~\t ]|=[0-9A-F]{2})*=?$/)
           expect(line).not.toMatch(/^\.|^From |^--|[\t ]$/)
@@ -36,8 +36,8 @@ describe('quoted-printable', () => {
   test('is the same, however the octets are cut', async () => {
     await fc.assert(
       fc.asyncProperty(text(), chunkSize(), async (octets, size) => {
-        const whole = await collect(encodeQuotedPrintable(stream([octets])))
-        expect(await collect(encodeQuotedPrintable(stream(cut(octets, size))))).toEqual(whole)
+        const whole = await gather(encodeQuotedPrintable(each([octets])))
+        expect(await gather(encodeQuotedPrintable(each(cut(octets, size))))).toEqual(whole)
       }),
     )
   })
@@ -53,14 +53,14 @@ describe('quoted-printable', () => {
     ['1+1=2', '1+1=3D2'],
   ])('of %j is %j', async (plain, encoded) => {
     const octets = Buffer.from(plain, 'latin1')
-    const result = await collect(encodeQuotedPrintable(stream([octets])))
+    const result = await gather(encodeQuotedPrintable(each([octets])))
     expect(result.toString('latin1')).toBe(encoded)
   })
 
   test('takes about the room that was told before', async () => {
     for (const plain of ['Grüße aus Köln\r\n'.repeat(99), 'plain text '.repeat(500)]) {
       const octets = Buffer.from(plain)
-      const encoded = await collect(encodeQuotedPrintable(stream([octets])))
+      const encoded = await gather(encodeQuotedPrintable(each([octets])))
       expect(encoded.length / quotedPrintableOctets(octets)).toBeCloseTo(1, 1)
     }
   })
@@ -77,15 +77,15 @@ describe('decoding quoted-printable', () => {
   ])('%j gives %j, cut anywhere', async (encoded, plain) => {
     for (let size = 1; size <= encoded.length; size++) {
       const pieces = cut(Buffer.from(encoded, 'latin1'), size)
-      expect((await collect(decodeQuotedPrintable(stream(pieces)))).toString('latin1')).toBe(plain)
+      expect((await gather(decodeQuotedPrintable(each(pieces)))).toString('latin1')).toBe(plain)
     }
   })
 
   test.each(['=4', 'a=\rb', '=XY', '=4G', '= x', '\xe4', 'a\0b', '=3'])(
     '%j is malformed',
     async encoded => {
-      const decoded = collect(
-        decodeQuotedPrintable(stream([Buffer.from(encoded, 'latin1'), Buffer.from('x')])),
+      const decoded = gather(
+        decodeQuotedPrintable(each([Buffer.from(encoded, 'latin1'), Buffer.from('x')])),
       )
       await expect(decoded).rejects.toMatchObject({ code: 'ERR_QUOTED_PRINTABLE_MALFORMED' })
     },
@@ -93,7 +93,7 @@ describe('decoding quoted-printable', () => {
 })
 
 test('white space without end is malformed: nobody may fill the memory with it', async () => {
-  const decoded = collect(decodeQuotedPrintable(stream([Buffer.alloc(9000, ' ')])))
+  const decoded = gather(decodeQuotedPrintable(each([Buffer.alloc(9000, ' ')])))
   await expect(decoded).rejects.toMatchObject({ code: 'ERR_QUOTED_PRINTABLE_MALFORMED' })
 })
 
@@ -116,7 +116,7 @@ describe('repairing quoted-printable', () => {
       .map(joined => Buffer.from(joined, 'latin1'))
     await fc.assert(
       fc.asyncProperty(broken, chunkSize(), async (octets, size) => {
-        const repaired = await collect(repairQuotedPrintable(stream(cut(octets, size))))
+        const repaired = await gather(repairQuotedPrintable(each(cut(octets, size))))
         expect(lenient(repaired)).toBe(lenient(octets))
         for (const line of repaired.toString('latin1').split('\r\n')) {
           expect(line.length).toBeLessThanOrEqual(998)
@@ -129,7 +129,7 @@ describe('repairing quoted-printable', () => {
   test('repaired, keeps a stray = apart from what is encoded behind it', async () => {
     for (const size of [1, 2, 100]) {
       const octets = Buffer.from('1=\xe4 2=4\xe4 3==\xe4', 'latin1')
-      const repaired = await collect(repairQuotedPrintable(stream(cut(octets, size))))
+      const repaired = await gather(repairQuotedPrintable(each(cut(octets, size))))
       expect(repaired.toString('latin1')).toBe('1=3D=E4 2=4=E4 3==3D=E4')
     }
   })

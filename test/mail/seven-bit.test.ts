@@ -6,7 +6,8 @@ import { type Entity, leaves, walk } from '../../src/mail/entity.ts'
 import { parseHeaderSection } from '../../src/mail/header-section.ts'
 import { decodeQuotedPrintable } from '../../src/mail/quoted-printable.ts'
 import { prepare } from '../../src/mail/seven-bit.ts'
-import { collect, held } from './held.ts'
+import { gather } from '../support/chunks.ts'
+import { held } from './held.ts'
 
 describe('what is safe already', () => {
   test('stays octet for octet, without a walk', async () => {
@@ -23,7 +24,7 @@ describe('what is safe already', () => {
       },
     }
     const result = await prepare(watched, section)
-    const octets = (await collect(result.octets())).toString('latin1').replaceAll('\r\n', '\n')
+    const octets = (await gather(result.octets())).toString('latin1').replaceAll('\r\n', '\n')
     expect(result.kind).toBe('as-is')
     expect(reads).toEqual([section.bodyOffset])
     expect(octets).toBe(
@@ -249,7 +250,7 @@ test('B77 any message comes out 7-bit, its leaves decode to the same, safe ones 
       const content = held(octets, size)
       const result = await prepare(content, parseHeaderSection(octets))
       expect(result.kind).not.toBe('unsafe')
-      const entity = await collect(result.octets())
+      const entity = await gather(result.octets())
       expectSafe(entity)
       expect(await leavesOf(entity)).toEqual(await leavesOf(octets))
       await expectSafeLeavesUntouched(octets, entity)
@@ -295,7 +296,7 @@ interface Outcome {
 async function prepared(message: string): Promise<Outcome> {
   const octets = crlf(message)
   const result = await prepare(held(octets), parseHeaderSection(octets))
-  const entity = await collect(result.octets())
+  const entity = await gather(result.octets())
   if (result.kind !== 'unsafe') expectSafe(entity)
   return {
     kind: result.kind,
@@ -329,9 +330,9 @@ async function leavesOf(octets: Buffer): Promise<[string, string][]> {
 }
 
 async function decode({ transferEncoding }: Entity, body: Buffer): Promise<Buffer> {
-  if (transferEncoding === 'base64') return await collect(decodeBase64(held(body).read()))
+  if (transferEncoding === 'base64') return await gather(decodeBase64(held(body).read()))
   if (transferEncoding !== 'quoted-printable') return body
-  return await collect(decodeQuotedPrintable(held(body).read()))
+  return await gather(decodeQuotedPrintable(held(body).read()))
 }
 
 async function expectSafeLeavesUntouched(before: Buffer, after: Buffer): Promise<void> {

@@ -24,6 +24,7 @@ import { type HeaderSection, parseHeaderSection } from '../../src/mail/header-se
 import type { RuleSpec } from '../../src/policy/rule.ts'
 import { INBOUND_BY_DEFAULT, type InboundWish } from '../../src/policy/treatment.ts'
 import { type HouseSettings, rule, startHouse, type TestHouse } from '../gateway/house.ts'
+import { gather, once } from './chunks.ts'
 import { type Outcome, TestClient } from './client.ts'
 import { temporaryFolder } from './gateway-process.ts'
 import { lifetime, makeIdentityFolder } from './identity-folder.ts'
@@ -149,14 +150,14 @@ export async function makeInboundWorld(settings: WorldSettings = {}): Promise<In
       const { format = 'clear' } = options
       const signingTime = 'signingTime' in options ? options.signingTime : new Date()
       const sign = format === 'clear' ? clearSign : opaqueSign
-      return collect(sign(from(entity), signer(who), { signingTime }))
+      return gather(sign(once(entity), signer(who), { signingTime }))
     },
     encrypted: (entity, to, { cipher = 'aes-256-cbc', rsa = 'rsa-pkcs1' } = {}) => {
       const recipients = to.map(who => {
         const valid = certificate(who) as ValidCertificate<'encrypt'>
         return { certificate: valid, management: keyManagementFor(valid.publicKey, rsa) }
       })
-      return collect(envelop(from(entity), recipients, { content: contentCipher(cipher) }))
+      return gather(envelop(once(entity), recipients, { content: contentCipher(cipher) }))
     },
     message: messageAround,
     deliverAll: (message, to = [ADDRESSES.bob]) => deliverAll(house, message, to),
@@ -250,14 +251,4 @@ function delivered(octets: Buffer, reply: Outcome): Delivered {
     notes: (section.first('x-postern-notes')?.body ?? '').split(/,\s*/).filter(it => it !== ''),
     body: octets.toString('latin1', section.bodyOffset),
   }
-}
-
-async function* from(octets: Buffer): AsyncGenerator<Buffer> {
-  yield octets
-}
-
-async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const all: Buffer[] = []
-  for await (const chunk of chunks) all.push(chunk)
-  return Buffer.concat(all)
 }

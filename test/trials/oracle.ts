@@ -14,6 +14,7 @@ import { clearSign } from '../../src/crypto/smime/clear-sign.ts'
 import { type Certificate, parseCertificate } from '../../src/crypto/x509/certificate.ts'
 import { certificatePem, identityPem, issue } from '../../src/crypto/x509/issue.ts'
 import { type Sink, startSink } from '../smtp/sink.ts'
+import { gather, once } from '../support/chunks.ts'
 import { TestClient } from '../support/client.ts'
 import { type GatewayProcess, startGateway, temporaryFolder } from '../support/gateway-process.ts'
 import { lifetime } from '../support/identity-folder.ts'
@@ -134,7 +135,7 @@ async function startTarget(
   const gateway = await startGateway(folder, configuration(await freePort(), sink.port))
   const signer = signerOf(ann!)
   const plain = await makePlain(octets, entity =>
-    gathered(
+    gather(
       clearSign(once(entity), signer, {
         signingTime: new Date(),
       }),
@@ -196,16 +197,6 @@ function pause(ms: number): Promise<void> {
   return new Promise(resolve => {
     setTimeout(resolve, ms)
   })
-}
-
-async function* once(octets: Buffer): AsyncGenerator<Buffer> {
-  yield octets
-}
-
-async function gathered(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const all: Buffer[] = []
-  for await (const chunk of chunks) all.push(chunk)
-  return Buffer.concat(all)
 }
 
 const REFERENCE = 'bad-cbc-padding' satisfies Kind

@@ -19,6 +19,7 @@ import { opaqueSign } from '../../src/crypto/smime/opaque-sign.ts'
 import { type Certificate, parseCertificate } from '../../src/crypto/x509/certificate.ts'
 import { certificatePem, type Issued, identityPem, issue } from '../../src/crypto/x509/issue.ts'
 import { base64Lines } from '../../src/mail/base64.ts'
+import { gather, once } from '../support/chunks.ts'
 import { lifetime } from '../support/identity-folder.ts'
 
 /** Who signs everything here. */
@@ -99,7 +100,7 @@ function ourWays(name: string, { der, privateKey }: Issued, { path }: Keys): Way
       by: 'us' as const,
       form,
       sign: (entity: Buffer) =>
-        gathered(all[form](oneChunk(entity), signer, { signingTime: new Date() })),
+        gather(all[form](once(entity), signer, { signingTime: new Date() })),
     }))
   })
 }
@@ -224,16 +225,6 @@ export function run(
 
 function missing(command: string, argument: string): string | undefined {
   return spawnSync(command, [argument]).status === 0 ? undefined : `no ${command} in PATH`
-}
-
-async function* oneChunk(octets: Buffer): AsyncGenerator<Buffer> {
-  yield octets
-}
-
-async function gathered(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const all: Buffer[] = []
-  for await (const chunk of chunks) all.push(chunk)
-  return Buffer.concat(all)
 }
 
 const FORMS = ['clear', 'opaque'] as const

@@ -15,6 +15,7 @@ import {
   setOf,
   tlv,
 } from '../../../src/crypto/asn1/der-writer.ts'
+import { each } from '../../support/chunks.ts'
 import { ALLOWED, outcomeOf } from '../outcome.ts'
 
 const SYNTAX = expect.objectContaining({ code: 'ERR_BER_SYNTAX' })
@@ -49,7 +50,7 @@ describe('writing', () => {
     const sizes = [1, 8191, 1, 0, 20_000, 5]
     const chunks = sizes.map((size, index) => Buffer.alloc(size, index))
     const written: Buffer[] = []
-    for await (const octets of octetStringSegments(streamed(chunks))) written.push(octets)
+    for await (const octets of octetStringSegments(each(chunks))) written.push(octets)
     const der = Buffer.concat([open(0x24), ...written, close(1)])
     const { result, offset } = fromBER(der)
     expect(offset).toBe(der.length)
@@ -59,7 +60,7 @@ describe('writing', () => {
   })
 
   test('no content is no segment', async () => {
-    for await (const octets of octetStringSegments(streamed([]))) expect(octets).toBeUndefined()
+    for await (const octets of octetStringSegments(each([]))) expect(octets).toBeUndefined()
   })
 })
 
@@ -206,8 +207,4 @@ function readAll(chunks: readonly Buffer[], path: ContentPath = PATH, tag: Conte
   for (const chunk of chunks) reader.push(chunk)
   const skeleton = reader.end()
   return { skeleton, content: Buffer.concat(pieces), contentSeen: reader.contentSeen }
-}
-
-async function* streamed(chunks: readonly Buffer[]): AsyncGenerator<Buffer, void, undefined> {
-  yield* chunks
 }

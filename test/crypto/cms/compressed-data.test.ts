@@ -17,6 +17,7 @@ import {
 import { inflate } from '../../../src/crypto/cms/compressed-data.ts'
 import { PosternError } from '../../../src/errors.ts'
 import { ContentWriter, contentStore } from '../../../src/mail/content.ts'
+import { cutBy } from '../../support/chunks.ts'
 import { noOpenssl } from '../openssl.ts'
 
 const ENTITY = Buffer.from(`Content-Type: text/plain\r\n\r\n${'Once more. '.repeat(50)}\r\n`)
@@ -31,7 +32,7 @@ describe('opening', () => {
     const der = compressedData(octetString(deflateSync(ENTITY)))
     await fc.assert(
       fc.asyncProperty(fc.array(fc.integer({ min: 1, max: 90 })), async sizes => {
-        const chunks = cut(der, sizes)
+        const chunks = cutBy(der, sizes)
         expect(await inflated(chunks)).toEqual({
           kind: 'inflated',
           contentType: DATA,
@@ -143,16 +144,6 @@ function compressedByOpenssl(): Buffer | undefined {
   } catch {
     return undefined
   }
-}
-
-function cut(octets: Buffer, sizes: readonly number[]): Buffer[] {
-  let start = 0
-  const chunks = sizes.map(size => {
-    const chunk = octets.subarray(start, start + size)
-    start += size
-    return chunk
-  })
-  return [...chunks, octets.subarray(start)]
 }
 
 function text(): string {

@@ -21,6 +21,7 @@ import {
 } from '../../../src/crypto/key-management.ts'
 import { parseCertificate } from '../../../src/crypto/x509/certificate.ts'
 import type { ValidCertificate } from '../../../src/crypto/x509/valid-certificate.ts'
+import { each, gather } from '../../support/chunks.ts'
 import { openEnvelope } from '../../support/open-envelope.ts'
 import {
   makeRecipients,
@@ -314,14 +315,4 @@ function sibling(key: RecipientKey, index: number): RecipientKey {
 function contents(): fc.Arbitrary<Buffer[]> {
   const chunk = fc.uint8Array({ maxLength: 3000 }).map(octets => Buffer.from(octets))
   return fc.array(chunk, { maxLength: 6 })
-}
-
-async function* each(chunks: readonly Buffer[]): AsyncGenerator<Buffer, void, undefined> {
-  yield* chunks
-}
-
-async function gather(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const gathered: Buffer[] = []
-  for await (const chunk of chunks) gathered.push(chunk)
-  return Buffer.concat(gathered)
 }

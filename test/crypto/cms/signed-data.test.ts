@@ -22,6 +22,7 @@ import { DECRYPTION_CIPHERS } from '../../../src/crypto/content-encryption.ts'
 import type { Signer } from '../../../src/crypto/key.ts'
 import { encryptionFor } from '../../../src/crypto/smime/encryption-choice.ts'
 import { PosternError } from '../../../src/errors.ts'
+import { cut, each, gather } from '../../support/chunks.ts'
 import { makeKey, makePki, type Pki } from '../make-certificate.ts'
 import { ALLOWED, outcomeOf } from '../outcome.ts'
 
@@ -194,7 +195,7 @@ describe('a second opinion: pkijs', () => {
 
   test.each(['RSA', 'P-256'] as const)('%s, content inside', async kind => {
     const one = await pki.signer('bob', kind)
-    const signedData = asPkijs(await gather(signedContent(streamed(CONTENT), one, TIME)))
+    const signedData = asPkijs(await gather(signedContent(each(cut(CONTENT, 7)), one, TIME)))
     expect(await signedData.verify({ signer: 0 })).toBe(true)
     expect(Buffer.from(signedData.encapContentInfo.eContent!.getValue())).toEqual(CONTENT)
   })
@@ -302,14 +303,4 @@ function asPkijs(octets: Buffer): PkijsSignedData {
 
 function hexOctet(value: number): string {
   return value.toString(16).padStart(2, '0')
-}
-
-async function* streamed(octets: Buffer): AsyncGenerator<Buffer, void, undefined> {
-  for (let start = 0; start < octets.length; start += 7) yield octets.subarray(start, start + 7)
-}
-
-async function gather(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const gathered: Buffer[] = []
-  for await (const chunk of chunks) gathered.push(chunk)
-  return Buffer.concat(gathered)
 }

@@ -28,6 +28,7 @@ import { openEnveloped } from '../../../src/crypto/smime/decrypt.ts'
 import type { Certificate } from '../../../src/crypto/x509/certificate.ts'
 import { PosternError } from '../../../src/errors.ts'
 import { ContentWriter, contentStore } from '../../../src/mail/content.ts'
+import { cutBy, gather } from '../../support/chunks.ts'
 import {
   AUTH_ENVELOPED_DATA,
   cbc,
@@ -117,7 +118,7 @@ describe('what Postern makes, it opens', () => {
         const property = fc.asyncProperty(
           fc.array(fc.integer({ min: 1, max: 200 }), { maxLength: 60 }),
           async sizes => {
-            const opening = await open(cut(made, sizes), [one])
+            const opening = await open(cutBy(made, sizes), [one])
             expect(opening).toMatchObject({ kind: 'opened', text: long.toString() })
           },
         )
@@ -129,7 +130,7 @@ describe('what Postern makes, it opens', () => {
     const one = people.of('p-256')
     const made = await enveloped(ENTITY, [keyOf(one)], 'aes-256-gcm')
     for (let at = 1; at < made.length; at += 7)
-      expect(await open(cut(made, [at]), [one])).toMatchObject({ text: ENTITY.toString() })
+      expect(await open(cutBy(made, [at]), [one])).toMatchObject({ text: ENTITY.toString() })
   })
 
   test('of all sizes around blocks and segments, of none too', async () => {
@@ -605,7 +606,7 @@ describe('B9', () => {
     const { mac, ...rest } = gcm(KEY, Buffer.alloc(500_000, 'z'))
     mac[15]! ^= 1
     const message = craft({ infos: [keyTransport(one.certificate, KEY)], ...rest, mac })
-    const chunks = cut(
+    const chunks = cutBy(
       message,
       Array.from({ length: 50 }, () => 10_000),
     )
@@ -732,7 +733,7 @@ describe('what is no EnvelopedData', () => {
     const message = sequence(oid(ENVELOPED_DATA), context(0, data))
     const before = process.cpuUsage()
     const opening = await open(
-      cut(
+      cutBy(
         message,
         Array.from({ length: 10 }, () => 65_536),
       ),
@@ -812,16 +813,6 @@ async function watched(message: Buffer, one: Recipient) {
   return { opening, readings, writtenOctets: writer?.sizeOctets, heldOctets: STORE.heldOctets }
 }
 
-function cut(octets: Buffer, sizes: readonly number[]): Buffer[] {
-  let start = 0
-  const chunks = sizes.map(size => {
-    const chunk = octets.subarray(start, start + size)
-    start += size
-    return chunk
-  })
-  return [...chunks, octets.subarray(start)]
-}
-
 function keyOf({ certificate }: Recipient, way: KeyTransport['name'] = 'rsa-pkcs1') {
   return { certificate, management: keyManagementFor(certificate.publicKey, way) }
 }
@@ -857,12 +848,6 @@ async function open(
 
 function unwrapperOf({ certificate, privateKey }: Recipient): KeyUnwrapper {
   return unwrapperFor(certificate, privateKey)
-}
-
-async function gather(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const gathered: Buffer[] = []
-  for await (const chunk of chunks) gathered.push(chunk)
-  return Buffer.concat(gathered)
 }
 
 async function* each(chunks: readonly Buffer[]): AsyncGenerator<Buffer, void, undefined> {

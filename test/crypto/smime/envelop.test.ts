@@ -19,6 +19,7 @@ import { certificatePem } from '../../../src/crypto/x509/issue.ts'
 import { contentOf } from '../../../src/mail/content.ts'
 import { readHeaderSection } from '../../../src/mail/header-section.ts'
 import { prepare } from '../../../src/mail/seven-bit.ts'
+import { gather } from '../../support/chunks.ts'
 import { openEntity } from '../../support/open-envelope.ts'
 import { type Envelope, openingPeers } from '../../support/opening-peers.ts'
 import { run } from '../../support/peers.ts'
@@ -240,10 +241,4 @@ async function verified(signed: Buffer): Promise<Buffer> {
   const { code, said } = await run('openssl', ['cms', '-verify', '-in', file, ...check])
   if (code !== 0) return Buffer.from(`${said}\n${signed.toString('latin1', 0, 500)}`)
   return readFileSync(`${file}.out`)
-}
-
-async function gather(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const gathered: Buffer[] = []
-  for await (const chunk of chunks) gathered.push(chunk)
-  return Buffer.concat(gathered)
 }

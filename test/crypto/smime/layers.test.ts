@@ -25,6 +25,7 @@ import type { ValidCertificate } from '../../../src/crypto/x509/valid-certificat
 import { base64Lines } from '../../../src/mail/base64.ts'
 import { ContentWriter, contentOf, contentStore } from '../../../src/mail/content.ts'
 import { walk } from '../../../src/mail/entity.ts'
+import { gather, once } from '../../support/chunks.ts'
 import { lifetime } from '../../support/identity-folder.ts'
 
 const TEXT = Buffer.from('Content-Type: text/plain\r\n\r\nFor you.\r\n')
@@ -184,15 +185,15 @@ function kindOf(layer: Layers['layers'][number]): string {
 
 async function innermost(message: Buffer): Promise<string> {
   const { content, entity } = (await layersOf(message)).places.at(-1)!
-  return (await collect(content.read(entity.bodyStart, entity.end))).toString().trim()
+  return (await gather(content.read(entity.bodyStart, entity.end))).toString().trim()
 }
 
 function clear(entity: Buffer): Promise<Buffer> {
-  return collect(clearSign(from(entity), signer, { signingTime: undefined }))
+  return gather(clearSign(once(entity), signer, { signingTime: undefined }))
 }
 
 function opaque(entity: Buffer): Promise<Buffer> {
-  return collect(opaqueSign(from(entity), signer, { signingTime: undefined }))
+  return gather(opaqueSign(once(entity), signer, { signingTime: undefined }))
 }
 
 function encrypted(
@@ -200,8 +201,8 @@ function encrypted(
   cipher: 'aes-128-cbc' | 'aes-256-gcm' = 'aes-128-cbc',
 ): Promise<Buffer> {
   const management = keyManagementFor(certificate.publicKey, 'rsa-pkcs1')
-  return collect(
-    envelop(from(entity), [{ certificate, management }], { content: contentCipher(cipher) }),
+  return gather(
+    envelop(once(entity), [{ certificate, management }], { content: contentCipher(cipher) }),
   )
 }
 
@@ -219,14 +220,4 @@ function compressed(entity: Buffer): Buffer {
   const type = 'application/pkcs7-mime; smime-type=compressed-data; name=smime.p7z'
   const head = `Content-Type: ${type}\r\nContent-Transfer-Encoding: base64\r\n\r\n`
   return Buffer.concat([Buffer.from(head), base64Lines(info)])
-}
-
-async function* from(octets: Buffer): AsyncGenerator<Buffer> {
-  yield octets
-}
-
-async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const all: Buffer[] = []
-  for await (const chunk of chunks) all.push(chunk)
-  return Buffer.concat(all)
 }

@@ -13,6 +13,7 @@ import type { SignatureWish } from '../../../src/crypto/algorithms.ts'
 import { clearSign } from '../../../src/crypto/smime/clear-sign.ts'
 import { opaqueSign } from '../../../src/crypto/smime/opaque-sign.ts'
 import type { Certificate } from '../../../src/crypto/x509/certificate.ts'
+import { cut, each, gather } from '../../support/chunks.ts'
 import { type KeyKind, makePki } from '../make-certificate.ts'
 
 interface Case {
@@ -67,8 +68,10 @@ describe.each(CASES)('$kind, wish $wish', ({ kind, wish, peers }) => {
     const signer = await pki.signer('alice', kind, wish)
     const name = (ending: string) => join(folder, `${signer.certificate.fingerprint}.${ending}`)
     const options = { signingTime: new Date() }
-    const clear = await gather(clearSign(streamed(ENTITY), signer, { ...options, boundary: 'b-b' }))
-    const opaque = await gather(opaqueSign(streamed(ENTITY), signer, options))
+    const clear = await gather(
+      clearSign(each(cut(ENTITY, 20_000)), signer, { ...options, boundary: 'b-b' }),
+    )
+    const opaque = await gather(opaqueSign(each(cut(ENTITY, 20_000)), signer, options))
     const write = (ending: string, octets: Buffer) => {
       writeFileSync(name(ending), octets)
       return name(ending)
@@ -237,15 +240,4 @@ function once<Value>(make: () => Value): () => Value {
 function bodyOf(entity: Buffer): Buffer {
   const text = entity.toString('latin1')
   return Buffer.from(text.slice(text.indexOf('\r\n\r\n') + 4).split('--')[0]!, 'base64')
-}
-
-async function* streamed(octets: Buffer): AsyncGenerator<Buffer, void, undefined> {
-  for (let start = 0; start < octets.length; start += 20_000)
-    yield octets.subarray(start, start + 20_000)
-}
-
-async function gather(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  const gathered: Buffer[] = []
-  for await (const chunk of chunks) gathered.push(chunk)
-  return Buffer.concat(gathered)
 }

@@ -8,7 +8,8 @@ import { opaqueSign } from '../../../src/crypto/smime/opaque-sign.ts'
 import { protectionOf } from '../../../src/crypto/smime/protection.ts'
 import { base64Lines } from '../../../src/mail/base64.ts'
 import { walk } from '../../../src/mail/entity.ts'
-import { collect, held, stream } from '../../mail/held.ts'
+import { held } from '../../mail/held.ts'
+import { each, gather } from '../../support/chunks.ts'
 import { makePki } from '../make-certificate.ts'
 import { noOpenssl, openssl, temporaryFolder } from '../openssl.ts'
 
@@ -24,8 +25,8 @@ beforeAll(async () => {
   const pki = await makePki()
   signer = await pki.signer('alice', 'P-256')
   const options = { signingTime: undefined, boundary: 'b' }
-  clear = (await collect(clearSign(stream([ENTITY]), signer, options))).toString('latin1')
-  opaque = (await collect(opaqueSign(stream([ENTITY]), signer, options))).toString('latin1')
+  clear = (await gather(clearSign(each([ENTITY]), signer, options))).toString('latin1')
+  opaque = (await gather(opaqueSign(each([ENTITY]), signer, options))).toString('latin1')
 })
 
 /** `smime signed`, `pgp encrypted`, or `nothing`; the same however the octets are cut. */

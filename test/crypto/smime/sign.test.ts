@@ -8,6 +8,7 @@ import { opaqueSign } from '../../../src/crypto/smime/opaque-sign.ts'
 import { checked } from '../../../src/crypto/smime/self-check.ts'
 import { PosternError } from '../../../src/errors.ts'
 import { base64Lines } from '../../../src/mail/base64.ts'
+import { each, gather } from '../../support/chunks.ts'
 import { makeCertificate, makePki, type Pki } from '../make-certificate.ts'
 
 const KINDS = ['RSA', 'RSA-PSS', 'P-256', 'P-384', 'P-521', 'Ed25519'] as const
@@ -85,7 +86,7 @@ describe.each(FORMS)('both forms: %s', (_form, form) => {
   test.each(KINDS)('what %s has signed passes the check unaltered', async kind => {
     const one = await pki.signer('bob', kind)
     const chunks = await list(sign(form, one))
-    expect(await list(checked(replay(chunks), one))).toEqual(chunks)
+    expect(await list(checked(each(chunks), one))).toEqual(chunks)
   })
 
   test('no line of ours is over 76 characters', async () => {
@@ -119,7 +120,7 @@ describe.each(FORMS)('both forms: %s', (_form, form) => {
   test('header fields may stand in front', async () => {
     const front = Buffer.from('From: a@b.test\r\nSubject: Content-Type\r\nMIME-Version: 1.0\r\n')
     const chunks = [front, ...(await list(sign(form, signer)))]
-    expect(await list(checked(replay(chunks), signer))).toEqual(chunks)
+    expect(await list(checked(each(chunks), signer))).toEqual(chunks)
   })
 
   test('what the source and the signer throw comes through', async () => {
@@ -273,16 +274,8 @@ async function* streamed(octets: Buffer, sizes: readonly number[] = [700]) {
   }
 }
 
-async function* replay(chunks: readonly Buffer[]): AsyncGenerator<Buffer, void, undefined> {
-  yield* chunks
-}
-
 async function list(chunks: AsyncIterable<Buffer>): Promise<Buffer[]> {
   const gathered: Buffer[] = []
   for await (const chunk of chunks) gathered.push(chunk)
   return gathered
-}
-
-async function gather(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
-  return Buffer.concat(await list(chunks))
 }

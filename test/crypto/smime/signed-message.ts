@@ -29,6 +29,7 @@ import type { Certificate } from '../../../src/crypto/x509/certificate.ts'
 import { base64Lines } from '../../../src/mail/base64.ts'
 import { ContentWriter, contentOf, contentStore } from '../../../src/mail/content.ts'
 import { walk } from '../../../src/mail/entity.ts'
+import { cut, each, gather } from '../../support/chunks.ts'
 
 export const ENTITY = Buffer.from(
   'Content-Type: text/plain; charset=us-ascii\r\n\r\nhello\r\nworld\r\n',
@@ -171,11 +172,11 @@ export function binaryMessage(octets: Buffer, encoding = 'binary'): Buffer {
 }
 
 export async function clear(entity: Buffer, signer: Signer): Promise<Buffer> {
-  return gather(clearSign(chunks(entity), signer, { signingTime: TIME, boundary: 'b' }))
+  return gather(clearSign(each(cut(entity, 65_536)), signer, { signingTime: TIME, boundary: 'b' }))
 }
 
 export async function opaque(entity: Buffer, signer: Signer): Promise<Buffer> {
-  return gather(opaqueSign(chunks(entity), signer, { signingTime: TIME }))
+  return gather(opaqueSign(each(cut(entity, 65_536)), signer, { signingTime: TIME }))
 }
 
 /** What is held by readings that have not been disposed of. */
@@ -211,15 +212,4 @@ export async function insideOf({ inside }: SignedEntity, message: Buffer): Promi
   const octets = await gather(inside.content.read())
   inside.content.dispose()
   return octets
-}
-
-export async function gather(source: AsyncIterable<Buffer>): Promise<Buffer> {
-  const gathered: Buffer[] = []
-  for await (const chunk of source) gathered.push(chunk)
-  return Buffer.concat(gathered)
-}
-
-async function* chunks(octets: Buffer): AsyncGenerator<Buffer, void, undefined> {
-  for (let start = 0; start < octets.length; start += 65_536)
-    yield octets.subarray(start, start + 65_536)
 }

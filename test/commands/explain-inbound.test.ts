@@ -37,6 +37,7 @@ import {
 } from '../support/inbound.ts'
 import { openssl } from '../support/openssl.ts'
 
+const top = join(import.meta.dirname, '../..')
 const TAGS = { pass: '[signed OK]', fail: '[BAD]', none: '[unsigned]', decrypted: '[opened]' }
 const OPEN = '{ decrypt: when-possible }'
 const AES = contentCipher('aes-256-cbc')
@@ -423,6 +424,16 @@ test('B63 what a sender has written steers no terminal, in words and for program
   const { words, json } = await told(message)
   expect(words).toContain('left out        Authentication-Results: gw.example.test; smime=pass')
   for (const it of [words, json]) expect(it).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u202e]/u)
+})
+
+test('docs/explain.md has every line that there can be', async () => {
+  const source = await readFile(join(top, 'src/commands/explain/words.ts'), 'utf8')
+  const page = await readFile(join(top, 'docs/explain.md'), 'utf8')
+  const names = [...source.matchAll(/(?:\[|rowsOf\()\s*'([a-z0-9 ]+)'/g)].map(([, name]) => name!)
+  expect(names.length).toBeGreaterThan(35)
+  const written = new Set([...page.matchAll(/`([a-z0-9 ]+)`(?=.*\|)/g)].map(([, name]) => name))
+  const unwritten = names.map(name => name.trim()).filter(name => !written.has(name))
+  expect(unwritten).toEqual([])
 })
 
 /** What a gateway does, and what `explain` says of the same message under the same configuration. */

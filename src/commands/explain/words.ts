@@ -107,11 +107,11 @@ function recipientInWords({ certificate, identity, isRecipients }: SeenRecipient
 }
 
 function leavingInWords(leaving: Leaving): readonly Row[] {
-  if (leaving.fault !== undefined) return [['  not made', leaving.fault]]
+  if (leaving.fault !== undefined) return [['not made', leaving.fault]]
   return [
-    ['  octets', `${leaving.sizeOctets}, besides our Received field`],
-    ['  together with', leaving.sharedWith.join(', ') || undefined],
-    ['  in 7 bits', leaving.withoutEightBit],
+    ['size', `${leaving.sizeOctets} octets, besides our Received field`],
+    ['together with', leaving.sharedWith.join(', ') || undefined],
+    ['in 7 bits', leaving.withoutEightBit],
     ...rowsOf('stamped', leaving.stamp),
     ...rowsOf('put in', leaving.added),
     ...rowsOf(

@@ -6,7 +6,6 @@
  */
 
 import { isAscii } from 'node:buffer'
-import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
@@ -14,14 +13,14 @@ import { type Entity, leaves, splitForProtection, walk } from '../../src/mail/en
 import { parseHeaderSection } from '../../src/mail/header-section.ts'
 import { type Prepared, prepare } from '../../src/mail/seven-bit.ts'
 import { gather } from '../support/chunks.ts'
+import { leavesForPython, pythonMissing } from '../support/decoded.ts'
 import { held } from './held.ts'
 
 const corpora =
   process.env['POSTERN_CORPORA'] ?? join(import.meta.dirname, '../../../shared/corpora')
 const index = join(corpora, 'INDEX.json')
 const noCorpora = existsSync(index) ? '' : ` (skipped: no corpora in ${corpora})`
-const noPython =
-  spawnSync('python3', ['-c', 'import email']).status === 0 ? '' : ' (skipped: no python3 in PATH)'
+const noPython = pythonMissing === undefined ? '' : ` (skipped: ${pythonMissing})`
 
 interface Message {
   readonly id: string
@@ -86,7 +85,7 @@ describe.skipIf(noCorpora)(`messages of the corpora${noCorpora}`, () => {
 
   test.skipIf(noPython)(`decode to the same content for Python${noPython}`, () => {
     const changed = results.filter(({ kind }) => kind === 're-encoded')
-    const decoded = decodedByPython(changed.flatMap(({ octets, after }) => [octets, after]))
+    const decoded = leavesForPython(changed.flatMap(({ octets, after }) => [octets, after]))
     const understood = changed.entries().filter(([index]) => decoded[2 * index] !== null)
     let compared = 0
     for (const [index, { id }] of understood) {
@@ -130,36 +129,3 @@ function* descendants(entity: Entity): Generator<Entity> {
   yield entity
   for (const child of entity.children) yield* descendants(child)
 }
-
-/**
- * For each message its leaves: type and digest of the decoded body. `null` where Python's body begins
- * earlier than that of other readers (white space ahead of a colon ends its header section).
- */
-function decodedByPython(messages: readonly Buffer[]): unknown[] {
-  const input = messages.map(octets => octets.toString('base64')).join('\n')
-  const { stdout, stderr } = spawnSync('python3', ['-c', PYTHON], {
-    input,
-    encoding: 'utf8',
-    maxBuffer: 64 * 1024 * 1024,
-  })
-  expect(stderr).toBe('')
-  return JSON.parse(stdout)
-}
-
-const PYTHON = `
-import base64, email, hashlib, json, sys
-result = []
-for line in sys.stdin:
-    message = email.message_from_bytes(base64.b64decode(line))
-    if any(isinstance(defect, email.errors.MissingHeaderBodySeparatorDefect) for defect in message.defects):
-        result.append(None)
-        continue
-    leaves = []
-    for part in message.walk():
-        if part.is_multipart():
-            continue
-        body = part.get_payload(decode=True)
-        leaves.append([part.get_content_type(), len(body), hashlib.sha256(body).hexdigest()])
-    result.append(leaves)
-print(json.dumps(result))
-`

@@ -93,6 +93,24 @@ describe('what leaves', () => {
   })
 })
 
+test('which rules were passed over, and for which of their conditions', async () => {
+  const rules = [
+    '{ name: in, when: { direction: inbound }, then: {} }',
+    '{ name: secret, when: { direction: outbound, subject: "[sign]", header: { X-A: "*", X-B: "*" } }, then: {} }',
+    '{ name: out, then: { sign: always } }',
+    '{ name: last, then: {} }',
+  ]
+  const { accounts, words } = await told(messageOf('X-A: a\r\n'), [ANN], rules.join('\n  - '))
+  expect(accounts[0]!.passedOver).toEqual([
+    { rule: 'in', conditions: ['direction'] },
+    { rule: 'secret', conditions: ['subject', 'header X-B'] },
+  ])
+  expect(words).toMatch(/^ {4}passed over +rule secret, for its subject, header X-B$/m)
+  const none = await told(messageOf(), [ANN], rules.slice(0, 2).join('\n  - '))
+  expect(none.accounts[0]!.rule).toBe('(no rule)')
+  expect(none.accounts[0]!.passedOver!.map(({ rule }) => rule)).toEqual(['in', 'secret'])
+})
+
 describe('what is refused', () => {
   test('for one is sent to nobody', async () => {
     const rule = '{ name: out, then: { encrypt: always } }'

@@ -29,6 +29,7 @@ import {
   type Signing,
   signing,
 } from './outbound.ts'
+import { type PassedOver, passedOver } from './passed-over.ts'
 import { RELAY_DENIED, type Refusal, wholeRefusal } from './refusals.ts'
 import { readerOf, type Scene } from './scene.ts'
 import { envelopeOf, label, type Seen, seenIn } from './seen.ts'
@@ -41,6 +42,8 @@ export interface Account {
   readonly classes: readonly string[]
   readonly author: string | undefined
   readonly rule: string
+  /** Rules ahead of that one, and why they do not apply. */
+  readonly passedOver?: readonly PassedOver[] | undefined
   readonly action: string
   readonly refused: boolean
   readonly reason: string
@@ -126,6 +129,7 @@ async function decidedAccounts(recipients: readonly Recipient[], scene: Scene): 
     for (const [at, decision] of decisions.entries())
       accounts.push({
         ...basics(decision),
+        passedOver: passedOver(scene.config.rules, decision.wish.rule, decision.facts),
         ...(await explanation(decided[at]!, decision, known)),
         certificate: await signing(decision, scene),
         leaving: leaving?.get(decision),

@@ -8,6 +8,7 @@ import type { Reply } from '../../smtp/reply.ts'
 import type { Account } from './account.ts'
 import type { Leaving } from './leaving.ts'
 import type { Encryption, Signing } from './outbound.ts'
+import type { PassedOver } from './passed-over.ts'
 import type { Seen, SeenRecipient, SeenSigner } from './seen.ts'
 
 /** The account in words. Nothing that a sender has written gets to a terminal as it is. */
@@ -17,6 +18,7 @@ export function inWords(account: Account): string {
     ['author', account.author ?? 'no one author'],
     ['classes', account.classes.join(', ') || 'none'],
     ['rule', account.rule],
+    ...rowsOf('  passed over', account.passedOver?.map(passedOverInWords)),
     ['action', account.action],
     ['why', account.reason],
     ['  reply', account.reply && replyInWords(account.reply)],
@@ -45,6 +47,10 @@ function rowsOf(name: string, texts: readonly string[] = []): readonly Row[] {
   const rows = texts.slice(0, MOST_ROWS).map((text): Row => [name, text])
   const left = texts.length - rows.length
   return left > 0 ? [...rows, [name, `… and ${left} more`]] : rows
+}
+
+function passedOverInWords({ rule, conditions }: PassedOver): string {
+  return `rule ${rule}, for its ${conditions.join(', ')}`
 }
 
 function replyInWords({ code, enhanced, text }: Reply): string {

@@ -21,6 +21,7 @@ import { lifetime, makeIdentityFolder } from '../support/identity-folder.ts'
 
 const ALICE = 'alice@example.test'
 const [ANN, CLEO, ZOE] = ['ann@partner.test', 'cleo@partner.test', 'zoe@partner.test'] as const
+const [EVE, OLD] = ['eve@partner.test', 'old@partner.test'] as const
 const SIGN = '{ name: out, then: { sign: always } }'
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>
@@ -31,13 +32,20 @@ beforeAll(async () => {
   const made = await makeIdentityFolder(folder.path, { [ALICE]: 'p-256' })
   await mkdir(join(folder.path, 'certificates'))
   await writeFile(join(folder.path, 'issuing.pem'), certificatePem(made.issuing.der))
-  for (const address of [ANN, CLEO]) {
+  const stranger = await issue({ ...lifetime(), commonName: 'Strange CA', authority: true })
+  const expired = { notAfter: new Date(Date.now() - 60_000) }
+  for (const [address, options] of [
+    [ANN, { issuer: made.issuing }],
+    [CLEO, { issuer: made.issuing }],
+    [EVE, { issuer: stranger }],
+    [OLD, { issuer: made.issuing, ...expired }],
+  ] as const) {
     const { der } = await issue({
       ...lifetime(),
       commonName: address,
       addresses: [address],
-      issuer: made.issuing,
       keyUsage: ['digitalSignature', 'keyAgreement'],
+      ...options,
     })
     await writeFile(join(folder.path, 'certificates', `${address}.pem`), certificatePem(der))
   }
@@ -91,6 +99,18 @@ describe('what leaves', () => {
     const seen = await agreed(both, [ANN, ZOE, CLEO], rule)
     expect(seen.map(({ leaving }) => leaving!.sharedWith)).toEqual([[CLEO], [], [ANN]])
   })
+})
+
+test('which authority is missing, where nothing else is wrong with a certificate', async () => {
+  const rule = '{ name: out, then: { encrypt: always } }'
+  const [eve, old] = (await told(messageOf(), [EVE, OLD], rule)).accounts
+  expect(eve!.considered).toEqual([expect.stringMatching(/^CN=eve@partner\.test, .*: no way to /)])
+  expect(eve!.change).toContain(
+    'with the certificate of CN=Strange CA among trust.anchors ' +
+      'the certificate of the recipient could be used',
+  )
+  expect(old!.considered).toEqual([expect.stringMatching(/expired/)])
+  expect(old!.change.join()).not.toContain('trust.anchors')
 })
 
 test('which rules were passed over, and for which of their conditions', async () => {

@@ -28,6 +28,7 @@ import {
   encryption,
   type Signing,
   signing,
+  trustAdvice,
 } from './outbound.ts'
 import { type PassedOver, passedOver } from './passed-over.ts'
 import { RELAY_DENIED, type Refusal, wholeRefusal } from './refusals.ts'
@@ -191,7 +192,8 @@ async function explanation(
 ): Promise<Explanation & Pick<Account, 'seen'>> {
   const { facts, wish, findings, treatment, reading } = decision
   const outbound = explainTreatment(wish, facts.classes, findings, treatment)
-  if (reading === undefined) return outbound
+  if (reading === undefined)
+    return { ...outbound, change: [...outbound.change, ...(await trustAdvice(decision, scene))] }
   const seen = await seenIn(reading, decision, envelope, scene)
   // Rules may sign and encrypt inbound mail too, or refuse it for want of a certificate.
   if (!isByReading(treatment)) return { ...outbound, seen }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Considered } from '../../certstore/directory.ts'
+import { type Trust, validateForEncryption } from '../../certstore/validate.ts'
 import { signingTimeFor } from '../../crypto/smime/sign-message.ts'
 import { NO_ROOM_FOR_COPY } from '../../gateway/author-copy.ts'
 import type { Decision } from '../../gateway/decision.ts'
@@ -86,12 +87,36 @@ export function copyForAuthor(decision: Decision): readonly string[] | undefined
   )
 }
 
+/**
+ * What would make the best certificate of the recipient one that may be used: found by trying, as far as
+ * it lies with what the organisation believes.
+ */
+export async function trustAdvice(
+  { found }: Decision,
+  { others: { trust }, now }: Scene,
+): Promise<readonly string[]> {
+  const [best] = found?.considered ?? []
+  if (best === undefined || best.belief.kind === 'valid') return []
+  const { certificate } = best
+  const isValidBy = async (otherwise: Partial<Trust>): Promise<boolean> =>
+    (await validateForEncryption(certificate, { ...trust, ...otherwise }, [], now)).kind === 'valid'
+  const isStranger = !trust.anchors.some(({ subject }) => subject.equals(certificate.issuer))
+  // An end entity among the anchors is believed itself: so it is for want of an authority.
+  if (isStranger && (await isValidBy({ anchors: [certificate], isIncomplete: false })))
+    return [`with the certificate of ${certificate.issuerText} among trust.anchors ${USABLE}`]
+  const isForStatus = trust.revocationMode === 'hard' && best.belief.kind === 'unknown'
+  if (isForStatus && (await isValidBy({ revocationMode: 'soft' })))
+    return [`with trust.revocation: soft ${USABLE}`]
+  return []
+}
+
 /** A certificate that was looked at, and what was thought of it. */
 export function considered({ certificate, source, belief }: Considered): string {
   const why = belief.kind === 'valid' ? (belief.note ?? 'may be used') : belief.reason
   return `${label(certificate)} from ${source}: ${why}`
 }
 
+const USABLE = 'the certificate of the recipient could be used'
 const NO_COPY_BESIDE = `none: ${NO_ROOM_FOR_COPY}; profile: modern has room for it`
 
 const PREPARATION = {

@@ -118,7 +118,9 @@ export function readAuthorityKeyIdentifier(extensions: Extensions): Buffer | und
 export function readAddresses(extensions: Extensions, subject: Buffer): CertificateAddresses {
   const inSubject = readName(subject)
     .flat()
-    .flatMap(({ type, value }) => (type === OID.EMAIL_ADDRESS ? value.toString('latin1') : []))
+    .flatMap(({ type, value }) =>
+      type === OID.EMAIL_ADDRESS && typeof value === 'string' ? value : [],
+    )
   const named = readAlternativeAddresses(extensions)
   if (named.length > 0) return { addresses: named.filter(isSafe), source: 'alternative-name' }
   if (inSubject.length > 0)

@@ -7,6 +7,7 @@
  * @module
  */
 import { DerReader, type Element } from '../asn1/der-reader.ts'
+import { textOf } from './name.ts'
 
 /**
  * A Name as a list of texts, one a relative distinguished name, that are equal where those are.
@@ -67,27 +68,6 @@ function comparableValue(element: Element): string {
     .toLowerCase()
     .replaceAll(/[\0\u0001]/g, '\ufffd')
   return `t${folded.replaceAll(/\s+/g, ' ').trim()}`
-}
-
-function textOf({ tag, content }: Element): string | undefined {
-  switch (tag) {
-    case 0x0c: {
-      const text = content.toString('utf8')
-      return text.includes('\ufffd') ? undefined : text
-    }
-    case 0x12: // NumericString
-    case 0x13: // PrintableString
-    case 0x14: // TeletexString, in practice Latin-1
-    case 0x16: // IA5String
-    case 0x1a: // VisibleString
-      return content.toString('latin1')
-    case 0x1e: // BMPString
-      return content.length % 2 === 0
-        ? Buffer.from(content).swap16().toString('utf16le')
-        : undefined
-    default:
-      return undefined
-  }
 }
 
 const READ = new WeakMap<Buffer, readonly string[]>()

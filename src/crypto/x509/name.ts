@@ -10,7 +10,7 @@ import { DerReader, type Element, readOid } from '../asn1/der-reader.ts'
 /** One attribute of a relative distinguished name. */
 export interface NameAttribute {
   readonly type: string
-  /** Text, or the content octets of a type that is none. */
+  /** Text, or the content octets of what is none. */
   readonly value: string | Buffer
 }
 
@@ -28,7 +28,8 @@ export function readName(der: Buffer): NameAttribute[][] {
     while (!set.done) {
       const attribute = set.into(0x30)
       const type = readOid(attribute.element(0x06))
-      attributes.push({ type, value: readText(attribute.element()) })
+      const value = attribute.element()
+      attributes.push({ type, value: textOf(value) ?? value.content })
       attribute.finish()
     }
     names.push(attributes)
@@ -50,11 +51,16 @@ export function nameText(der: Buffer): string {
     .join(',')
 }
 
-/** A DirectoryString or IA5String as text; of other types the octets. */
-function readText({ tag, content }: Element): string | Buffer {
+/**
+ * A DirectoryString or IA5String as text (RFC 5280 §A.1); undefined for other types, and where the octets
+ * are none of their type.
+ */
+export function textOf({ tag, content }: Element): string | undefined {
   switch (tag) {
-    case 0x0c: // UTF8String
-      return content.toString('utf8')
+    case 0x0c: {
+      const text = content.toString('utf8')
+      return text.includes('\ufffd') ? undefined : text
+    }
     case 0x12: // NumericString
     case 0x13: // PrintableString
     case 0x14: // TeletexString, in practice Latin-1
@@ -62,11 +68,11 @@ function readText({ tag, content }: Element): string | Buffer {
     case 0x1a: // VisibleString
       return content.toString('latin1')
     case 0x1e: // BMPString
-      return Buffer.from(content.subarray(0, content.length & ~1))
-        .swap16()
-        .toString('utf16le')
+      return content.length % 2 === 0
+        ? Buffer.from(content).swap16().toString('utf16le')
+        : undefined
     default:
-      return content
+      return undefined
   }
 }
 

@@ -150,6 +150,19 @@ describe('addresses', () => {
     expect(await addressesOf(smtpUtf8Mailbox(Buffer.from('61ff40622e74', 'hex')))).toEqual([])
   })
 
+  const wide = Buffer.from('dn@example.test', 'utf16le').swap16()
+  test.each<[string, number, Buffer, boolean]>([
+    ['BMPString', 0x1e, wide, true],
+    ['BMPString and half a character', 0x1e, Buffer.concat([wide, Buffer.alloc(1)]), false],
+    ['octets', 0x04, Buffer.from('dn@example.test'), false],
+    ['UTF-8', 0x0c, Buffer.from('dn@example.test'), true],
+    ['what is not UTF-8', 0x0c, Buffer.from('dn\xe9@example.test', 'latin1'), false],
+  ])('B31 an address in the subject as %s', async (_, tag, octets, counts) => {
+    const email = relativeName('1.2.840.113549.1.9.1', tlv(tag, octets))
+    const { addresses } = await makeCertificate({ key, subject: name('Alice', email) })
+    expect(addresses).toEqual(counts ? ['dn@example.test'] : [])
+  })
+
   test('B31 the subject counts only where no alternative name is an address', async () => {
     const email = relativeName('1.2.840.113549.1.9.1', tlv(0x16, Buffer.from('dn@example.test')))
     const subject = name('Alice', email)
@@ -181,6 +194,12 @@ describe('names for people', () => {
     const wide = relativeName('2.5.4.7', tlv(0x1e, Buffer.from('004b00f60072', 'hex')))
     const octets = relativeName('1.2.3', tlv(0x04, Buffer.from([1, 2])))
     expect(nameText(sequence(wide, octets))).toBe('1.2.3=#0102,L=Kör')
+  })
+
+  test('octets that are none of their type are shown as octets', () => {
+    const odd = relativeName('2.5.4.7', tlv(0x1e, Buffer.from('004b00f600', 'hex')))
+    const latin = relativeName('2.5.4.10', tlv(0x0c, Buffer.from('K\xf6r', 'latin1')))
+    expect(nameText(sequence(odd, latin))).toBe('O=#4bf672,L=#004b00f600')
   })
 })
 

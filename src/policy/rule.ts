@@ -15,15 +15,11 @@ import {
   type TextTest,
 } from './pattern.ts'
 import {
-  type Degree,
-  type EncryptionProfile,
   type FieldPlace,
   INBOUND_BY_DEFAULT,
-  type InboundWish,
   NO_RULE_NAME,
-  type Otherwise,
-  type SignatureFormat,
   type Wish,
+  type WishSpec,
 } from './treatment.ts'
 
 /** A rule as it stands in the configuration, checked and with its defaults filled in. */
@@ -56,17 +52,6 @@ export interface ConditionSpec {
 export interface SizeBound {
   readonly relation: '<' | '<=' | '>' | '>='
   readonly octets: number
-}
-
-/** `then` of a rule. */
-export interface WishSpec {
-  readonly sign: Degree
-  readonly encrypt: Degree
-  readonly signature: SignatureFormat
-  readonly profile: EncryptionProfile
-  readonly otherwise: Otherwise
-  readonly encryptToAuthor: boolean
-  readonly inbound: InboundWish
 }
 
 /** A rule, ready to be asked. */

@@ -48,10 +48,8 @@ export const INBOUND_BY_DEFAULT: InboundWish = {
 /** In the place of a rule's name, where no rule matches. */
 export const NO_RULE_NAME = '(no rule)'
 
-/** What a rule wishes for one forward-path. */
-export interface Wish {
-  /** Name of the rule that wished it; {@link NO_RULE_NAME} where none matched. */
-  readonly rule: string
+/** `then` of a rule. */
+export interface WishSpec {
   readonly sign: Degree
   readonly encrypt: Degree
   readonly signature: SignatureFormat
@@ -61,6 +59,12 @@ export interface Wish {
   readonly encryptToAuthor: boolean
   /** Of account where the forward-path is inbound. */
   readonly inbound: InboundWish
+}
+
+/** What a rule wishes for one forward-path. */
+export interface Wish extends WishSpec {
+  /** Name of the rule that wished it; {@link NO_RULE_NAME} where none matched. */
+  readonly rule: string
   /**
    * The word of the rule's `subject` condition that matched, as it stands in the configuration. It is
    * a trigger, and is taken out of the Subject field of a message that we treat; never of one that

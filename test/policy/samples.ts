@@ -1,7 +1,7 @@
 /** Facts and rules to vary. @module */
 import type { Facts } from '../../src/policy/facts.ts'
-import type { ConditionSpec, RuleSpec, WishSpec } from '../../src/policy/rule.ts'
-import { INBOUND_BY_DEFAULT } from '../../src/policy/treatment.ts'
+import type { ConditionSpec, RuleSpec } from '../../src/policy/rule.ts'
+import { INBOUND_BY_DEFAULT, type WishSpec } from '../../src/policy/treatment.ts'
 
 /** Facts of an outbound message of 4 KiB from Ann to Bob. */
 export function facts(part: Partial<Facts>): Facts {

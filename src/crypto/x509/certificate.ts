@@ -11,7 +11,6 @@ import { PosternError } from '../../errors.ts'
 import { requireSoundKey } from '../algorithms.ts'
 import {
   DerReader,
-  type Element,
   readInteger,
   readOid,
   readSmallInteger,
@@ -33,6 +32,7 @@ import {
   unknownCritical,
 } from './extensions.ts'
 import { nameText, readName } from './name.ts'
+import { readSignedStructure } from './signed-structure.ts'
 
 /** What a certificate says. Made by `parseCertificate` alone. */
 export class Certificate {
@@ -79,12 +79,12 @@ export class Certificate {
     const outer = new DerReader(der)
     const certificate = outer.into(0x30)
     outer.finish()
-    const start = certificate.offset
-    const tbs = certificate.into(0x30)
+    const { inside: tbs, ...signed } = readSignedStructure(certificate, der)
+    certificate.finish()
     const version = tbs.optionalInto(0xa0)
     this.version = version ? readSmallInteger(version.element(0x02)) + 1 : 1
     this.der = der
-    this.toBeSigned = der.subarray(start, certificate.offset)
+    this.toBeSigned = signed.toBeSigned
     this.serialNumber = readInteger(tbs.element(0x02))
     const innerAlgorithm = tbs.element(0x30).octets
     this.issuer = tbs.element(0x30).octets
@@ -98,11 +98,10 @@ export class Certificate {
     const extensions = readExtensions(tbs.optionalInto(0xa3))
     tbs.finish()
     // RFC 5280 §4.1.1.2: the algorithm that is signed for must be the one that is used.
-    if (!certificate.element(0x30).octets.equals(innerAlgorithm))
+    if (!signed.signatureAlgorithm.equals(innerAlgorithm))
       throw syntaxError(certificate.offset, 'two signature algorithms')
     this.signatureAlgorithm = innerAlgorithm
-    this.signature = signatureOctets(certificate.element(0x03))
-    certificate.finish()
+    this.signature = signed.signature
 
     this.extensions = extensions
     this.keyUsage = readKeyUsage(extensions)
@@ -199,11 +198,6 @@ export function issuedBy(certificate: Certificate, issuer: Certificate): boolean
   } catch {
     return false
   }
-}
-
-/** No signature is of anything but whole octets: such a one never verifies, but can be looked at. */
-export function signatureOctets({ content }: Element): Buffer {
-  return content[0] === 0 ? content.subarray(1) : Buffer.alloc(0)
 }
 
 function readPublicKey(publicKeyInfo: Buffer): KeyObject {

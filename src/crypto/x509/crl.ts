@@ -18,7 +18,6 @@ import {
   readTime,
   syntaxError,
 } from '../asn1/der-reader.ts'
-import { signatureOctets } from './certificate.ts'
 import {
   type Extensions,
   readAuthorityKeyIdentifier,
@@ -35,7 +34,7 @@ import {
   readDistributionPoints,
 } from './path-extensions.ts'
 import { type RevocationReason, revocationReason } from './revocation.ts'
-import type { SignedStructure } from './signed-structure.ts'
+import { readSignedStructure, type SignedStructure } from './signed-structure.ts'
 
 /** A revocation list. What it says of whom is asked by `entryOf`. */
 export interface Crl extends SignedStructure {
@@ -101,9 +100,8 @@ async function readCrl(der: Buffer): Promise<Crl> {
   const outer = new DerReader(der)
   const list = outer.into(0x30)
   outer.finish()
-  const start = list.offset
-  const tbs = list.into(0x30)
-  const toBeSigned = der.subarray(start, list.offset)
+  const { inside: tbs, toBeSigned, ...signed } = readSignedStructure(list, der)
+  list.finish()
   tbs.optional(0x02) // version
   const signatureAlgorithm = tbs.element(0x30).octets
   const issuer = tbs.element(0x30).octets
@@ -112,10 +110,9 @@ async function readCrl(der: Buffer): Promise<Crl> {
   const entries = tbs.optional(0x30)?.content ?? Buffer.alloc(0)
   const extensions = readExtensions(tbs.optionalInto(0xa0))
   tbs.finish()
-  if (!list.element(0x30).octets.equals(signatureAlgorithm))
+  if (!signed.signatureAlgorithm.equals(signatureAlgorithm))
     throw syntaxError(list.offset, 'two signature algorithms')
-  const signature = signatureOctets(list.element(0x03))
-  list.finish()
+  const { signature } = signed
   nameKey(issuer)
 
   const scope = readScope(extensions)

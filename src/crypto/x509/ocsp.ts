@@ -16,7 +16,7 @@ import {
   syntaxError,
 } from '../asn1/der-reader.ts'
 import { context, integer, NULL, octetString, oid, sequence } from '../asn1/der-writer.ts'
-import { type Certificate, parseCertificate, signatureOctets } from './certificate.ts'
+import { type Certificate, parseCertificate } from './certificate.ts'
 import { type Extensions, readExtensions, unknownCritical } from './extensions.ts'
 import { isSameName } from './name-comparison.ts'
 import * as OID from './oids.ts'
@@ -27,7 +27,7 @@ import {
   revocationReason,
   type UnknownStatus,
 } from './revocation.ts'
-import { type SignedStructure, verifySigned } from './signed-structure.ts'
+import { readSignedStructure, type SignedStructure, verifySigned } from './signed-structure.ts'
 
 /** An answer, read and not yet believed. */
 export interface OcspResponse extends SignedStructure {
@@ -210,11 +210,7 @@ function readBasicResponse(octets: Buffer): OcspResponse {
   const outer = new DerReader(octets)
   const basic = outer.into(0x30)
   outer.finish()
-  const start = basic.offset
-  const data = basic.into(0x30)
-  const toBeSigned = octets.subarray(start, basic.offset)
-  const signatureAlgorithm = basic.element(0x30).octets
-  const signature = signatureOctets(basic.element(0x03))
+  const { inside: data, ...signed } = readSignedStructure(basic, octets)
   const certificates = readCertificates(basic.optionalInto(0xa0)?.into(0x30))
   basic.finish()
 
@@ -231,7 +227,7 @@ function readBasicResponse(octets: Buffer): OcspResponse {
     type => type !== NONCE,
   )
   return {
-    ...{ toBeSigned, signatureAlgorithm, signature, certificates, responder, producedAt, answers },
+    ...{ ...signed, certificates, responder, producedAt, answers },
     nonce: readNonce(extensions),
     unknownCriticalExtensions,
   }

@@ -21,6 +21,26 @@ export interface SignedStructure {
   readonly signature: Buffer
 }
 
+/**
+ * Reads what SIGNED{} begins with. What stands behind the signature is left to the caller, and so is the
+ * structure that is signed.
+ *
+ * @param sequence Of octets that are read as a whole.
+ */
+export function readSignedStructure(
+  sequence: DerReader,
+  octets: Buffer,
+): SignedStructure & { readonly inside: DerReader } {
+  const start = sequence.offset
+  const inside = sequence.into(0x30)
+  const toBeSigned = octets.subarray(start, sequence.offset)
+  const signatureAlgorithm = sequence.element(0x30).octets
+  const { content } = sequence.element(0x03)
+  // No signature is of anything but whole octets: such a one never verifies, but can be looked at.
+  const signature = content[0] === 0 ? content.subarray(1) : Buffer.alloc(0)
+  return { inside, toBeSigned, signatureAlgorithm, signature }
+}
+
 /** `refused`: nothing was calculated, because algorithm or key are too weak, too large or unknown. */
 export type SignatureOutcome = 'good' | 'bad' | 'algorithm-refused' | 'key-refused'
 

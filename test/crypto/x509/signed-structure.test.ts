@@ -6,8 +6,9 @@
 import { constants, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { SIGNATURES } from '../../../src/crypto/algorithms.ts'
-import { context, integer, NULL, oid, sequence } from '../../../src/crypto/asn1/der-writer.ts'
-import { verifySigned } from '../../../src/crypto/x509/signed-structure.ts'
+import { DerReader } from '../../../src/crypto/asn1/der-reader.ts'
+import { context, integer, NULL, oid, sequence, tlv } from '../../../src/crypto/asn1/der-writer.ts'
+import { readSignedStructure, verifySigned } from '../../../src/crypto/x509/signed-structure.ts'
 
 const SHA_1 = '1.3.14.3.2.26'
 const SHA_256 = '2.16.840.1.101.3.4.2.1'
@@ -70,6 +71,22 @@ describe('PKCS #1 v1.5', () => {
     expect(await verifySigned(signed, rsa, true)).toBe('good')
     expect(await verifySigned({ ...signed, signature }, rsa, true)).toBe('bad')
   })
+})
+
+test.each([
+  [0, 'good'],
+  [1, 'bad'],
+  [7, 'bad'],
+  [255, 'bad'],
+])('a signature with %i unused bits: %s', async (unused, outcome) => {
+  const signature = sign('sha256', toBeSigned, rsa.privateKey)
+  const identifier = sequence(oid('1.2.840.113549.1.1.11'), NULL)
+  const bits = tlv(0x03, Buffer.from([unused]), signature)
+  const whole = sequence(tlv(0x30, toBeSigned), identifier, bits)
+  const { inside, ...read } = readSignedStructure(new DerReader(whole).into(0x30), whole)
+  expect(read.toBeSigned).toEqual(tlv(0x30, toBeSigned))
+  expect(inside.done).toBe(false)
+  expect(await verifySigned({ ...read, toBeSigned }, rsa)).toBe(outcome)
 })
 
 test('B40 nothing is calculated with keys that are unfit', async () => {

@@ -66,7 +66,7 @@ async function answer(argv: readonly string[]): Promise<number> {
 
 /** What a sender has written is fit for a terminal, whichever form it comes in. */
 function inVisible(_name: string, value: unknown): unknown {
-  return typeof value === 'string' ? visible(value) : value
+  return typeof value === 'string' ? visible(value, MOST_CHARACTERS) : value
 }
 
 interface Sender {
@@ -113,6 +113,9 @@ function isUsageError(error: unknown): error is Error {
   const code = (error as { code?: unknown }).code
   return error instanceof Usage || (typeof code === 'string' && code.startsWith('ERR_PARSE_ARGS'))
 }
+
+/** Of one text for programs; a field may be long. */
+const MOST_CHARACTERS = 65_536
 
 const OPTIONS = {
   from: { type: 'string', default: '' },

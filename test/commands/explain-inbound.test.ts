@@ -145,7 +145,11 @@ describe('what it says is what happens', () => {
     ] as const) {
       const { account, section } = await both(message, { wish: { strip } })
       agree(account, section)
-      expect(account.seen).toMatchObject({ signature: 'pass' })
+      const without = strip === 'signature' ? ', without its signature' : ''
+      expect(account.seen).toMatchObject({
+        signature: 'pass',
+        leaves: `what was inside${without}`,
+      })
       expect(account.leaving!.added).toEqual(['Subject: plan'])
       const removed = others.map(field => ({ field, ...inside }))
       expect(account.leaving!.removed).toEqual([replaced, ...removed])
@@ -243,6 +247,15 @@ describe('what would change it', () => {
       'with unauthenticated: defuse in rule inbound remote references in it would be made harmless',
     )
     expect(account.change.join('\n')).toMatch(/^signed inside, or encrypted with AES-GCM/m)
+    const harmless = await told(closed, {
+      wishes: '{ decrypt: when-possible, unauthenticated: defuse }',
+    })
+    expect(harmless.account.seen!.leaves).toBe(
+      'what was inside, with remote references made harmless',
+    )
+    expect(harmless.account.change).toContain(
+      'with unauthenticated: deliver in rule inbound remote references in it would stay',
+    )
     const inexact = Buffer.concat([html, Buffer.from([0x01])])
     const odd = await told(world.message(await world.encrypted(inexact, ['bob'])))
     expect(odd.account.seen).toMatchObject({ encryption: 'refused' })

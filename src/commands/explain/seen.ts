@@ -101,7 +101,7 @@ export async function seenIn(
   }
 }
 
-function leavesOf({ delivery }: Reading, { treatment }: Decision): string {
+function leavesOf(reading: Reading, { treatment, wish }: Decision): string {
   switch (treatment.kind) {
     case 'reject':
     case 'defer':
@@ -111,8 +111,25 @@ function leavesOf({ delivery }: Reading, { treatment }: Decision): string {
       return 'what came, treated by the rule'
     case 'relay':
     case 'route':
-      return delivery.kind === 'entity' ? 'what was inside' : 'the body as it came'
+      return bodyThatLeaves(reading, wish)
   }
+}
+
+function bodyThatLeaves(
+  { delivery, verdict, encryption }: Reading,
+  { inbound }: Decision['wish'],
+): string {
+  if (delivery.kind === 'as-it-came') return 'the body as it came'
+  const { mediaType } = delivery.place.entity
+  const isBare =
+    inbound.strip === 'signature' &&
+    verdict.result === 'pass' &&
+    mediaType.essence !== 'multipart/signed' &&
+    !mediaType.essence.endsWith('pkcs7-mime')
+  if (isBare) return 'what was inside, without its signature'
+  return encryption.result === 'unauthenticated' && inbound.unauthenticated === 'defuse'
+    ? 'what was inside, with remote references made harmless'
+    : 'what was inside'
 }
 
 /**

@@ -15,6 +15,7 @@ import { envelop } from '../../src/crypto/smime/envelop.ts'
 import type { ValidCertificate } from '../../src/crypto/x509/valid-certificate.ts'
 import { cut, each } from '../support/chunks.ts'
 import { makeRecipients, type RecipientKind } from '../support/recipients.ts'
+import { cpuMs, drain } from './measure.ts'
 
 const KINDS = ['rsa-2048', 'p-256', 'x25519', 'p-384'] as const
 const SIZES = [
@@ -115,17 +116,4 @@ function bare({ name, keyOctets, authenticated }: ContentCipher, octets: Buffer)
   for (let start = 0; start < octets.length; start += 65_536)
     cipher.update(octets.subarray(start, start + 65_536))
   cipher.final()
-}
-
-async function cpuMs(count: number, work: () => unknown): Promise<number> {
-  const before = process.cpuUsage()
-  for (let done = 0; done < count; done++) await work()
-  const { user, system } = process.cpuUsage(before)
-  return (user + system) / 1000 / count
-}
-
-async function drain(chunks: AsyncIterable<Buffer>): Promise<number> {
-  let size = 0
-  for await (const chunk of chunks) size += chunk.length
-  return size
 }

@@ -17,6 +17,7 @@ import { opaqueSign } from '../../src/crypto/smime/opaque-sign.ts'
 import { checked } from '../../src/crypto/smime/self-check.ts'
 import { parseCertificate } from '../../src/crypto/x509/certificate.ts'
 import { cut, each } from '../support/chunks.ts'
+import { cpuMs, drain } from './measure.ts'
 
 const RSA = generateKeyPairSync('rsa', { modulusLength: 2048 })
 const P256 = generateKeyPairSync('ec', { namedCurve: 'P-256' })
@@ -66,19 +67,6 @@ async function throughput(name: string, sign: typeof clearSign, check: boolean):
     best = Math.min(best, await cpuMs(1, () => drain(check ? checked(signed, signer) : signed)))
   }
   console.log(`${name}: ${(((LARGE.length / best) * 1000) / 1e6).toFixed(0)} MB/s`)
-}
-
-async function cpuMs(count: number, run: () => Promise<unknown>): Promise<number> {
-  const before = process.cpuUsage()
-  for (let done = 0; done < count; done++) await run()
-  const { user, system } = process.cpuUsage(before)
-  return (user + system) / 1000 / count
-}
-
-async function drain(chunks: AsyncIterable<Buffer>): Promise<number> {
-  let size = 0
-  for await (const chunk of chunks) size += chunk.length
-  return size
 }
 
 function canonical(size: number): Buffer {

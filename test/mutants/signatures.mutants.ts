@@ -102,6 +102,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     row: 'B22',
+    defect: 'an address is turned round by marks of direction',
+    file: 'src/mail/author.ts',
+    find: " || asSeen(text).includes('@')",
+    replace: '',
+    tests: AUTHOR,
+  },
+  {
+    row: 'B22',
     defect: 'words that we cannot decode are shown',
     file: 'src/mail/author.ts',
     find: "if (ENCODED_WORD.test(text)) notes.add('from-undecodable')",

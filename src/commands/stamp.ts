@@ -8,7 +8,6 @@ import { parseArgs } from 'node:util'
 import { loadConfig } from '../config/load.ts'
 import { checkSeal, type SealCheck } from '../gateway/seal.ts'
 import { visible } from '../log.ts'
-import { parseMailboxList } from '../mail/address.ts'
 import { type HeaderField, parseHeaderSection } from '../mail/header-section.ts'
 import { findStampKey } from './stamp-key.ts'
 
@@ -38,8 +37,7 @@ export async function stamp(argv: readonly string[]): Promise<number> {
   const head = await readHead(file)
   if (!head) return told('the message cannot be read', 1)
   const { fields } = parseHeaderSection(head)
-  const recipients = values.to === undefined ? recipientsIn(fields) : [values.to]
-  const result = checkSeal(fields, config.hostname, recipients, key)
+  const result = checkSeal(fields, config.hostname, key)
   return told(wordsFor(result, fields), result.kind === 'good' ? 0 : 1)
 }
 
@@ -53,29 +51,15 @@ function wordsFor(result: SealCheck, fields: readonly HeaderField[]): string {
   switch (result.kind) {
     case 'good': {
       const said = fields.find(({ key }) => key === 'x-postern-signature')?.body ?? ''
-      const bound = result.recipient === undefined ? '' : `, for ${visible(result.recipient)}`
-      return `ours, of ${result.time.toISOString()}${bound}\n${visible(said)}`
+      return `ours, of ${result.time.toISOString()}\n${visible(said)}`
     }
     case 'missing':
       return 'the message bears no sealed stamp of ours'
     case 'ambiguous':
       return result.detail
     case 'bad':
-      return 'the seal does not hold: another key, message or recipient, or the stamp was altered'
+      return 'the seal does not hold: another key or message, or the stamp was altered'
   }
-}
-
-/** For whom a stored message may be: as servers write it down on delivery, and as its author does. */
-function recipientsIn(fields: readonly HeaderField[]): string[] {
-  return NAMING_RECIPIENTS.flatMap(name => fields.filter(({ key }) => key === name)).flatMap(
-    ({ body }) => {
-      try {
-        return parseMailboxList(body).map(String)
-      } catch {
-        return []
-      }
-    },
-  )
 }
 
 /** As much of a message as a header section may have. */
@@ -93,20 +77,17 @@ async function readHead(file: string): Promise<Buffer | undefined> {
   }
 }
 
-const NAMING_RECIPIENTS = ['delivered-to', 'x-original-to', 'envelope-to', 'to', 'cc']
 /** Ours, and those of servers behind us. */
 const MAX_OCTETS = 256 * 1024
 const OPTIONS = {
   config: { type: 'string', default: 'config/postern.yaml' },
-  to: { type: 'string' },
   help: { type: 'boolean', default: false },
 } as const
-const HELP = `usage: postern stamp MESSAGE [--to RECIPIENT] [--config FILE]
+const HELP = `usage: postern stamp MESSAGE [--config FILE]
 
 Tells whether the X-Postern-* and Authentication-Results fields on top of a message are ours, and
 were put on this message.
 
-  --to RECIPIENT  for whom it was; default: who stands in its Delivered-To, To and the like
-  --config FILE   default config/postern.yaml
+  --config FILE  default config/postern.yaml
 
 Exit codes: 0 ours, 1 not ours, 2 usage.`

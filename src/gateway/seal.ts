@@ -2,10 +2,13 @@
  * The seal of a stamp: a keyed hash, so that a rule inside the house can tell our stamp from one that
  * came by another way, or from another message.
  *
- *     v=1  t=…  to=…                              how, when, for whom
+ *     v=1  t=…                                     how, when
  *     authentication-results:…  x-postern-…:…      the stamp as it is written
  *     from:…  date:…  message-id:…                 the message that it was put on
  *     └── one line each, ended by LF ──▶ HMAC-SHA-256 ──▶ X-Postern-Seal: …; h=…
+ *
+ * It holds for the stamp and for these three fields: neither for the body, whose lines a server behind us
+ * may wrap anew, nor for a recipient, whose address it may expand.
  *
  * @module
  */
@@ -18,63 +21,34 @@ import { skeleton } from '../mail/look-alike.ts'
 
 /** How the seal of a message stands. */
 export type SealCheck =
-  /** The stamp is ours, and was put on this message. `recipient`: for this one alone. */
-  | { readonly kind: 'good'; readonly time: Date; readonly recipient: string | undefined }
+  /** The stamp is ours, and was put on this message. */
+  | { readonly kind: 'good'; readonly time: Date }
   /** No stamp of ours, or one without a seal. */
   | { readonly kind: 'missing' }
   /** More than one field says that it is ours, or the seal is not written as we write it. */
   | { readonly kind: 'ambiguous'; readonly detail: string }
-  /** Made with another key, for another message or recipient, or altered. */
+  /** Made with another key, for another message, or altered. */
   | { readonly kind: 'bad' }
 
 /** The X-Postern-Seal field over the fields of a stamp as they are written. */
 export function sealField(
   stamp: Buffer,
   fields: readonly HeaderField[],
-  { recipient }: { readonly recipient?: string | undefined },
   { key, time }: { readonly key: Buffer; readonly time: Date },
 ): Buffer {
   const stamped = parseHeaderSection(stamp).fields
   const seconds = Math.floor(time.getTime() / 1000)
-  const bound = recipient === undefined ? 0 : 1
-  const hash = sealOf(stamped[0]!, [...stamped, ...fields], { seconds, recipient }, key)
+  const hash = sealOf(stamped[0]!, [...stamped, ...fields], seconds, key)
   return Buffer.from(
-    `${SEAL}: v=1; t=${seconds}; to=${bound};\r\n\th=${hash.toString('base64url')}\r\n`,
+    `${SEAL}: v=1; t=${seconds};\r\n\th=${hash.toString('base64url')}\r\n`,
     'latin1',
   )
 }
 
-/**
- * HMAC-SHA-256 over what a seal holds for. From, Date, Message-ID and X-Postern-* count as often as they
- * stand there.
- *
- * @param results The Authentication-Results field of the stamp; servers behind us put theirs above it.
- */
-export function sealOf(
-  results: HeaderField,
-  fields: readonly HeaderField[],
-  { seconds, recipient }: { readonly seconds: number; readonly recipient: string | undefined },
-  key: Buffer,
-): Buffer {
-  const hmac = createHmac('sha256', key)
-  hmac.update(`v=1\nt=${seconds}\nto=${recipient === undefined ? '' : canonicalPath(recipient)}\n`)
-  const postern = fields.filter(
-    ({ key: name }) => name.startsWith('x-postern-') && name !== SEAL_KEY,
-  )
-  const message = BOUND.flatMap(name => fields.filter(field => field.key === name))
-  for (const field of [results, ...postern, ...message]) hmac.update(lineOf(field), 'latin1')
-  return hmac.digest()
-}
-
-/**
- * Checks the seal of a message.
- *
- * @param recipients For whom it may have been made: asked only where the seal is bound to a recipient.
- */
+/** Checks the seal of a message. */
 export function checkSeal(
   fields: readonly HeaderField[],
   authservId: string,
-  recipients: readonly string[],
   key: Buffer,
 ): SealCheck {
   const seals = fields.filter(field => field.key === SEAL_KEY)
@@ -87,14 +61,35 @@ export function checkSeal(
   const parts = SEAL_BODY.exec(seals[0]!.body)
   if (!parts) return { kind: 'ambiguous', detail: 'the seal is not written as it should be' }
   const seconds = Number(parts[1])
-  const hash = Buffer.from(parts[3]!, 'base64url')
-  for (const recipient of parts[2] === '1' ? recipients.slice(0, MAX_TRIALS) : [undefined]) {
-    const expected = sealOf(results, fields, { seconds, recipient }, key)
-    // The text is compared by its octets: what decodes alike was not written by us.
-    if (timingSafeEqual(expected, hash) && expected.toString('base64url') === parts[3])
-      return { kind: 'good', time: new Date(seconds * 1000), recipient }
-  }
+  const expected = sealOf(results, fields, seconds, key)
+  const hash = Buffer.from(parts[2]!, 'base64url')
+  // The text is compared by its octets: what decodes alike was not written by us.
+  if (timingSafeEqual(expected, hash) && expected.toString('base64url') === parts[2])
+    return { kind: 'good', time: new Date(seconds * 1000) }
   return { kind: 'bad' }
+}
+
+/**
+ * HMAC-SHA-256 over what a seal holds for. From, Date, Message-ID and X-Postern-* count as often as they
+ * stand there.
+ *
+ * @param results The Authentication-Results field of the stamp; servers behind us put theirs above it.
+ * @param seconds Time of the seal, since 1970.
+ */
+function sealOf(
+  results: HeaderField,
+  fields: readonly HeaderField[],
+  seconds: number,
+  key: Buffer,
+): Buffer {
+  const hmac = createHmac('sha256', key)
+  hmac.update(`v=1\nt=${seconds}\n`)
+  const postern = fields.filter(
+    ({ key: name }) => name.startsWith('x-postern-') && name !== SEAL_KEY,
+  )
+  const message = BOUND.flatMap(name => fields.filter(field => field.key === name))
+  for (const field of [results, ...postern, ...message]) hmac.update(lineOf(field), 'latin1')
+  return hmac.digest()
 }
 
 /**
@@ -128,16 +123,10 @@ function lineOf({ key, octets }: HeaderField): string {
   return `${key}:${body.replace(/[ \t]+/g, ' ').replace(/^ | $/g, '')}\n`
 }
 
-/** The domain of a path knows no case (RFC 5321 §2.4); nobody tells two mailboxes apart by the rest. */
-function canonicalPath(path: string): string {
-  return path.replace(/[\r\n]/g, '').toLowerCase()
-}
-
 const METHOD = skeleton('smime')
 const OUR_FIELDS = skeleton('x-postern-')
 const SEAL = 'X-Postern-Seal'
 const SEAL_KEY = 'x-postern-seal'
 /** Where a server behind us changes the subject, the stamp stays good: it does not speak of it. */
 const BOUND = ['from', 'date', 'message-id']
-const SEAL_BODY = /^v=1;[ \t]{0,8}t=(\d{1,12});[ \t]{0,8}to=([01]);[ \t]{0,8}h=([\w-]{43})$/
-const MAX_TRIALS = 100
+const SEAL_BODY = /^v=1;[ \t]{0,8}t=(\d{1,12});[ \t]{0,8}h=([\w-]{43})$/

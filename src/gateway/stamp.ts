@@ -5,7 +5,7 @@
  *     X-Postern-Signature: pass; code=good-signature; signer=ann@…
  *     X-Postern-Encryption: opened; cipher=aes-256-gcm; key=own
  *     X-Postern-Notes: weak
- *     X-Postern-Seal: v=1; t=1790000000; to=1; h=…
+ *     X-Postern-Seal: v=1; t=1790000000; h=…
  *
  * `docs/stamps.md` is the description for those who read them.
  *
@@ -69,11 +69,6 @@ export interface Stamp {
   readonly key?: 'own' | 'domain' | undefined
   /** What else is odd, in kebab-case. */
   readonly notes: readonly string[]
-  /**
-   * The envelope's recipient, if the seal is to hold for this one alone; `undefined` where several
-   * share the message.
-   */
-  readonly recipient?: string | undefined
 }
 
 /** The key of the seal, and the time that it bears. */
@@ -107,7 +102,7 @@ export function stampFields(
     ].join(''),
     'latin1',
   )
-  return Buffer.concat([results, sealField(results, fields, stamp, sealing)])
+  return Buffer.concat([results, sealField(results, fields, sealing)])
 }
 
 /** RFC 8601 §2.2, with the properties of RFC 7281 §3.2. */

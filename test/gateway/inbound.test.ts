@@ -199,7 +199,7 @@ describe('the stamp', () => {
       expect(claims(message!.octets, 'gw.example.test').map(({ name }) => name)).toEqual(
         fields.slice(0, 5).flatMap(({ key }) => (OF_STAMP.test(key) ? [key] : [])),
       )
-      expect(checkSeal(fields, 'gw.example.test', [], STAMP_KEY).kind).toBe('good')
+      expect(checkSeal(fields, 'gw.example.test', STAMP_KEY).kind).toBe('good')
       const [line] = other.house.told('message').slice(-1)
       expect(line!['recipients']).toMatchObject([
         {
@@ -219,7 +219,7 @@ describe('the stamp', () => {
     const { result, section } = await world.deliver(message)
     expect(result).toBe('none')
     expect(section.all('x-postern-signature')).toHaveLength(1)
-    expect(checkSeal(section.fields, 'gw.example.test', [], STAMP_KEY).kind).toBe('good')
+    expect(checkSeal(section.fields, 'gw.example.test', STAMP_KEY).kind).toBe('good')
   })
 
   test('B65 with tags one subject is left, and nothing in it that looks like ours', async () => {

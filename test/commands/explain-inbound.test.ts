@@ -6,7 +6,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { loadIdentities } from '../../src/certstore/identities.ts'
@@ -25,6 +25,7 @@ import type { InboundWish } from '../../src/policy/treatment.ts'
 import { clearMessage, signedData } from '../crypto/smime/signed-message.ts'
 import { makeCrlDer } from '../crypto/x509/make-crl.ts'
 import { type HouseSettings, startHouse } from '../gateway/house.ts'
+import { CORPORA, noCorpora } from '../interop/receiving.ts'
 import { type Outcome, TestClient } from '../support/client.ts'
 import { authorityOf, HELLO, infoBy } from '../support/crafted-signatures.ts'
 import { forgeries } from '../support/forgeries.ts'
@@ -439,6 +440,32 @@ test('B63 what a sender has written steers no terminal, in words and for program
   for (const it of [words, json]) expect(it).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u202e]/u)
 })
 
+const whyNot = noCorpora === undefined ? '' : ` (skipped: ${noCorpora})`
+
+test.skipIf(noCorpora)(
+  `of messages that others wrote, too, it says what happens${whyNot}`,
+  async () => {
+    const house = await houseWith({}, TAGS)
+    const client = await TestClient.open(house.port)
+    open.push(client)
+    const asked = { stamp: JSON.stringify({ subject: TAGS }), jsonAlone: true }
+    const names = await readdir(CORPORA, { recursive: true })
+    const files = names.filter(name => name.endsWith('.eml')).toSorted()
+    // Of what mail clients are tested with every other one, and some of the rest.
+    for (const file of files.filter(
+      (name, at) => at % (/^(?:rfc|thunder)/.test(name) ? 2 : 40) === 0,
+    )) {
+      const message = withCrlf(await readFile(join(CORPORA, file)))
+      const { account } = await told(message, asked)
+      const { end } = await client.send(ADDRESSES.ann, [ADDRESSES.bob], message)
+      expect([file, end!.code]).toEqual([file, account.reply?.code ?? 250])
+      const delivered = house.sinks.inbound.messages.splice(0)
+      expect(delivered).toHaveLength(account.refused ? 0 : 1)
+      for (const { octets } of delivered) agree(account, parseHeaderSection(octets))
+    }
+  },
+)
+
 test('docs/explain.md has every line that there can be', async () => {
   const source = await readFile(join(top, 'src/commands/explain/words.ts'), 'utf8')
   const page = await readFile(join(top, 'docs/explain.md'), 'utf8')
@@ -457,6 +484,18 @@ async function both(
     tags,
   }: { wish?: Partial<InboundWish>; tags?: NonNullable<HouseSettings['tags']> } = {},
 ) {
+  const house = await houseWith(wish, tags)
+  const client = await TestClient.open(house.port)
+  open.push(client)
+  const reply: Outcome = await client.send(ADDRESSES.ann, [ADDRESSES.bob], message)
+  const [delivered] = [...house.sinks.inbound.messages, ...house.sinks.review.messages]
+  const section = delivered && parseHeaderSection(delivered.octets)
+  const wishes = JSON.stringify({ decrypt: 'when-possible', ...wish })
+  const stamp = tags && JSON.stringify({ subject: tags })
+  return { reply, section, ...(await told(message, { wishes, ...(stamp && { stamp }) })) }
+}
+
+async function houseWith(wish: Partial<InboundWish>, tags: HouseSettings['tags'] | undefined) {
   const { identities } = await loadIdentities(
     [{ files: join(world.folder, 'identities'), configPath: 'identities[0]' }],
     new Date(),
@@ -468,14 +507,13 @@ async function both(
     ...(tags && { tags }),
   })
   open.push(house)
-  const client = await TestClient.open(house.port)
-  open.push(client)
-  const reply: Outcome = await client.send(ADDRESSES.ann, [ADDRESSES.bob], message)
-  const [delivered] = [...house.sinks.inbound.messages, ...house.sinks.review.messages]
-  const section = delivered && parseHeaderSection(delivered.octets)
-  const wishes = JSON.stringify({ decrypt: 'when-possible', ...wish })
-  const stamp = tags && JSON.stringify({ subject: tags })
-  return { reply, section, ...(await told(message, { wishes, ...(stamp && { stamp }) })) }
+  return house
+}
+
+/** As a client sends it that has a file. */
+function withCrlf(octets: Buffer): Buffer {
+  const lines = octets.toString('latin1').replace(/\r?\n/g, '\r\n')
+  return Buffer.from(lines.endsWith('\r\n') ? lines : `${lines}\r\n`, 'latin1')
 }
 
 /** The stamp, and every field that is put in or left out, is what came out at the next hop. */
@@ -498,6 +536,7 @@ interface Asked {
   readonly identities?: string
   readonly more?: string
   readonly to?: readonly string[]
+  readonly jsonAlone?: boolean
 }
 
 /** What is printed of a message to Bob, and the same for programs. */
@@ -511,6 +550,7 @@ async function told(
     identities = '[{ files: identities/ }]',
     more = '',
     to = [ADDRESSES.bob],
+    jsonAlone = false,
   }: Asked = {},
 ) {
   const eml = join(world.folder, 'message.eml')
@@ -524,9 +564,9 @@ async function told(
   vi.spyOn(console, 'log').mockImplementation(line => void lines.push(String(line)))
   const recipients = to.flatMap(one => ['--to', one])
   const args = [eml, '--from', ADDRESSES.ann, ...recipients, '--config', file]
-  const code = await explain(args)
-  await explain([...args, '--json'])
-  const [words = '', json = ''] = lines
+  const code = await explain([...args, '--json'])
+  if (!jsonAlone) await explain(args)
+  const [json = '', words = ''] = lines
   const accounts = JSON.parse(json) as Account[]
   return { code, words, json, accounts, account: accounts[0]! }
 }

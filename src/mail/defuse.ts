@@ -17,7 +17,7 @@ import { PosternError } from '../errors.ts'
 import { encodeBase64Lines } from './base64.ts'
 import { CrlfCheck } from './crlf.ts'
 import { decodeEncodedWords } from './encoded-word.ts'
-import { type Entity, walk } from './entity.ts'
+import { type Entity, EntityWalker } from './entity.ts'
 import type { HeaderField } from './header-section.ts'
 import type { Content } from './mail-object.ts'
 import { parseMediaType } from './media-type.ts'
@@ -83,21 +83,13 @@ type Role = 'root' | 'message' | 'part'
  */
 async function walkStrictly(content: Content): Promise<Entity | undefined> {
   const lineEnds = new CrlfCheck()
-  let isAlike = true
-  const looked: Content = {
-    sizeOctets: content.sizeOctets,
-    shape: content.shape,
-    async *read(start, end) {
-      for await (const chunk of content.read(start, end)) {
-        isAlike &&= lineEnds.push(chunk) && !chunk.includes(0)
-        yield chunk
-      }
-    },
-    dispose() {},
-  }
+  const walker = new EntityWalker()
   try {
-    const root = await walk(looked)
-    return isAlike && lineEnds.end() ? root : undefined
+    for await (const chunk of content.read()) {
+      if (!lineEnds.push(chunk) || chunk.includes(0)) return undefined
+      walker.push(chunk)
+    }
+    return lineEnds.end() ? walker.end() : undefined
   } catch (error) {
     if (error instanceof PosternError && /^ERR_(?:MIME|HEADER)_/.test(error.code)) return undefined
     throw error

@@ -204,6 +204,18 @@ describe('B33 what reads in two ways is one file', () => {
     expect(Buffer.from(encoded, 'base64').toString('latin1')).toBe(text)
   })
 
+  test.each(['\r<img>', '\n<img>', '\0', '\r'])(
+    'B33 a line end far down that is none to some: %j',
+    async octets => {
+      const text = `Content-Type: text/plain\r\n\r\n${'far down\r\n'.repeat(10_000)}`
+      const parts = `Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n\r\n--b--\r\n${text}`
+      for (const whole of [text, parts]) {
+        expect((await defuse(held(whole, 32_768))).kind).toBe('untouched')
+        expect((await defuse(held(whole + octets, 32_768))).kind).toBe('wrapped')
+      }
+    },
+  )
+
   test('B3 another reader finds no HTML either, whatever the parts', async () => {
     const leaf = fc.constantFrom(
       part('text/html'),

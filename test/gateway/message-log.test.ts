@@ -1,5 +1,5 @@
 /** The log line of a message says what left, by which certificates, and who else has signed. @module */
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { createDirectory } from '../../src/certstore/directory.ts'
@@ -17,6 +17,8 @@ import { rule, startHouse, type TestHouse } from './house.ts'
 const ALICE = 'alice@example.test'
 const ANN = ADDRESSES.ann
 
+/** Fields of all lines so far. */
+const seen = new Set<string>()
 const open: { close(): unknown }[] = []
 afterEach(async () => {
   for (const it of open.splice(0).reverse()) await it.close()
@@ -115,6 +117,13 @@ describe('outbound: who can open it', () => {
   })
 })
 
+test('docs/explain.md has every field that was seen here', async () => {
+  const page = await readFile(join(import.meta.dirname, '../../docs/explain.md'), 'utf8')
+  const table = page.slice(page.indexOf('## The log line'))
+  expect(seen.size).toBeGreaterThan(15)
+  expect([...seen].filter(field => !table.includes(`\`${field}\``))).toEqual([])
+})
+
 async function worldThat(): Promise<InboundWorld> {
   const world = await makeInboundWorld()
   open.push(world)
@@ -125,6 +134,7 @@ async function worldThat(): Promise<InboundWorld> {
 function lastRecipient(house: TestHouse): Record<string, unknown> {
   const recipients = house.told('message').at(-1)!['recipients'] as Record<string, unknown>[]
   expect(recipients).toHaveLength(1)
+  for (const field of Object.keys(recipients[0]!)) seen.add(field)
   return recipients[0]!
 }
 

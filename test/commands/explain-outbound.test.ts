@@ -140,12 +140,28 @@ describe('what is refused', () => {
     expect(ann!.leaving).toBeUndefined()
     expect(zoe!.refused).toBe(true)
     expect(words).toMatch(/^ {4}held up +nobody gets it: zoe@partner\.test refused$/m)
+    expect(ann!.reply).toEqual(zoe!.reply)
     const { code, enhanced, text } = zoe!.reply!
     expect(`${code} ${enhanced} ${String(text)}`).toBe(reply)
     expect(words).toContain(`reply         ${reply}`)
     expect(zoe!.change).toContain(
       'with otherwise: defer in rule out its client would be asked to try again (451)',
     )
+  })
+
+  test('for now and for good: the client hears the worst', async () => {
+    const rules = [
+      `{ name: later, when: { recipient: ${ZOE} }, then: { encrypt: always, otherwise: defer } }`,
+      '{ name: out, then: { encrypt: always } }',
+    ]
+    const { accounts, reply } = await both(messageOf(), [ZOE, OLD], rules.join('\n  - '))
+    expect(accounts.map(({ action }) => action)).toEqual([
+      'refuse for now (451)',
+      'refuse for good (550)',
+    ])
+    for (const { reply: said } of accounts)
+      expect(`${said!.code} ${said!.enhanced} ${String(said!.text)}`).toBe(reply)
+    expect(reply).toMatch(/^550 /)
   })
 
   test('at once, from a client that may not relay; what is for us is decided', async () => {

@@ -18,7 +18,7 @@ import { type Explanation, explainTreatment } from '../../policy/decide.ts'
 import type { Direction } from '../../policy/facts.ts'
 import { explainInbound, inboundAction, inboundRefusal } from '../../policy/inbound.ts'
 import type { Treatment } from '../../policy/treatment.ts'
-import type { Reply } from '../../smtp/reply.ts'
+import { type Reply, worst } from '../../smtp/reply.ts'
 import { inboundChanges } from './inbound-changes.ts'
 import { type Leaving, leavingOf } from './leaving.ts'
 import {
@@ -48,7 +48,7 @@ export interface Account {
   readonly action: string
   readonly refused: boolean
   readonly reason: string
-  /** What the client hears, where it is refused. */
+  /** What the client hears, where this recipient or another one is refused: of several the worst. */
   readonly reply?: Reply | undefined
   /** Who is refused, where this one would not be: nobody gets a message that somebody is refused. */
   readonly heldUpBy?: readonly string[] | undefined
@@ -122,6 +122,7 @@ async function decidedAccounts(recipients: readonly Recipient[], scene: Scene): 
     const isRefused = (it: Decision): boolean => refusalOf(it) !== undefined
     const refused = decisions.filter(isRefused).map(({ facts }) => facts.recipient)
     const isHeldUp = refused.length > 0
+    const replies = decisions.flatMap(it => refusalOf(it) ?? [])
     const leaving = isHeldUp ? undefined : await leavingOf(decisions, scene)
     const envelope = decisions.some(isEncrypted) ? await envelopeOf(scene) : []
     const known: Known = { scene, envelope, changes: new Map() }
@@ -133,6 +134,7 @@ async function decidedAccounts(recipients: readonly Recipient[], scene: Scene): 
         passedOver: passedOver(scene.config.rules, decision.wish.rule, decision.facts),
         ...(await explanation(decided[at]!, decision, known)),
         certificate: await signing(decision, scene),
+        reply: isHeldUp ? worst(replies) : undefined,
         leaving: leaving?.get(decision),
         heldUpBy: isHeldUp && !isRefused(decision) ? refused : undefined,
         harvest: isHeldUp ? undefined : await harvested(decision, scene),
@@ -175,7 +177,6 @@ function basics(decision: Decision) {
     author: facts.author,
     rule: wish.rule,
     refused: refusalOf(decision) !== undefined,
-    reply: refusalOf(decision),
     encryption: encryption(decision),
     copy: copyForAuthor(decision),
     inbound: direction === 'inbound' ? explainInbound(wish) : undefined,

@@ -2,7 +2,7 @@
  * One client's conversation, from the greeting to the end (RFC 5321 §3).
  *
  *     octets ─▶ lines ─▶ commands ─▶ House ─▶ replies, in the order of the commands
- *                 └─ after DATA ─▶ StrictData ─▶ ContentWriter ─▶ Transaction.content
+ *                 └─ after DATA ─▶ Receiving ─▶ Transaction.content
  *
  * One thing is done at a time. While the house or the content store is busy, octets wait in a small
  * buffer and then in the client: that is the back-pressure, and it is why PIPELINING needs no queue.
@@ -13,7 +13,6 @@ import type { Socket } from 'node:net'
 import { type SecureContext, TLSSocket } from 'node:tls'
 import type { Log } from '../log.ts'
 import { visible } from '../log.ts'
-import type { Content } from '../mail/mail-object.ts'
 import { AuthExchange, type AuthStep, type Credentials, challengeLine, MECHANISMS } from './auth.ts'
 import { type Command, isRefusal, parseCommand, parseMail, parseRcpt } from './command.ts'
 import { judgeLine, LINE_OCTETS } from './command-line.ts'
@@ -72,8 +71,9 @@ export class Session {
   #utf8 = false
   #offered = 0
   #accepted = 0
+  /** Has the transaction from DATA on. */
   #data: Receiving | undefined
-  #abort: AbortController | undefined
+  #delivering: Receiving | undefined
 
   #junk = 0
   #errors = 0
@@ -228,7 +228,7 @@ export class Session {
     this.#forsake()
     this.#state = 'closed'
     this.#pending = NOTHING
-    this.#abort?.abort()
+    this.#delivering?.abort()
     this.#desk.left(this)
     this.#desk.log.debug('session-end', {
       session: this.id,
@@ -240,11 +240,10 @@ export class Session {
 
   /** Gives up what is not finished; a content that the transaction owns is its own business. */
   #forsake(): void {
-    this.#data?.discard()
+    const unfinished = this.#data ?? this.#transaction
     this.#data = undefined
-    const transaction = this.#transaction
     this.#transaction = undefined
-    transaction?.abandon()
+    unfinished?.abandon()
   }
 
   #endIfDrained(): void {
@@ -385,11 +384,14 @@ export class Session {
 
   #beginData({ argument }: Command): Reply | undefined {
     if (argument !== '') return this.#fault('syntax', 'DATA has no parameters')
-    if (!this.#transaction) return this.#refuseData('bad-sequence')
+    const transaction = this.#transaction
+    if (!transaction) return this.#refuseData('bad-sequence')
     if (this.#accepted === 0) return this.#refuseData('no-valid-recipients')
     const sink = this.#begin(() => this.#desk.hold())
     if (isRefusal(sink)) return this.#refuseData('content-store-full')
-    this.#data = new Receiving(sink, this.#desk.limits)
+    const { limits, log } = this.#desk
+    this.#data = new Receiving(sink, transaction, { session: this.id, limits, log })
+    this.#transaction = undefined
     this.#state = 'data'
     return reply('send-data')
   }
@@ -409,22 +411,16 @@ export class Session {
     const chunk = this.#pending
     const used = data.read(chunk)
     this.#pending = used === chunk.length ? NOTHING : chunk.subarray(used)
-    if (data.isEndless) this.end('message-too-large')
-    else this.#hold(data)
-    // Where it was too much in the end, the session is over, and its transaction with it.
-    if (data.ended && this.#data === data && this.#busy === undefined) this.#endData(data)
-  }
-
-  #hold(data: Receiving): void {
-    try {
-      const written = data.hold()
-      if (written) this.#awaitStore(data, written)
-    } catch (error) {
-      this.#storeFailed(data, error)
+    if (data.isEndless) {
+      this.end('message-too-large')
+      return
     }
+    const held = data.hold()
+    if (held) this.#awaitStore(data, held)
+    else if (data.ended) this.#endData(data)
   }
 
-  #awaitStore(data: Receiving, written: Promise<void>): void {
+  #awaitStore(data: Receiving, held: Promise<void>): void {
     this.#busy = 'store'
     this.#socket.pause()
     const goOn = (): void => {
@@ -434,53 +430,30 @@ export class Session {
       if (data.ended) this.#endData(data)
       if (this.#busy === undefined) this.#resume()
     }
-    written.then(goOn, (error: unknown) => {
-      if (this.#data === data) this.#storeFailed(data, error)
+    held.then(goOn, (error: unknown) => {
+      if (this.#data === data) data.storeFailed(error)
       goOn()
     })
   }
 
-  #storeFailed(data: Receiving, error: unknown): void {
-    this.#desk.log.error('content-store-failed', { session: this.id, error })
-    data.refuse('content-store-full')
-  }
-
   #endData(data: Receiving): void {
-    const transaction = this.#transaction!
     this.#state = 'command'
     this.#data = undefined
-    this.#transaction = undefined
-    if (data.refusal || !data.sink) {
-      transaction.abandon()
-      this.#answer('DATA', reply(data.refusal ?? 'internal-error'))
+    const { refusal } = data
+    if (refusal) {
+      data.abandon()
+      this.#answer('DATA', reply(refusal))
       // Another server might have seen the end elsewhere, and commands behind it (CVE-2023-51764).
-      if (data.refusal === 'bare-line-ending') this.#close()
+      if (refusal === 'bare-line-ending') this.#close()
       return
     }
-    this.#await(this.#deliver(transaction, data.sink), given => {
+    this.#delivering = data
+    this.#await(data.deliver(), given => {
+      this.#delivering = undefined
       this.#messages++
       if (isPositive(given)) this.#junk = this.#errors = 0
       this.#replies += formatReply(given)
     })
-  }
-
-  async #deliver(transaction: Transaction, sink: ContentSink): Promise<Reply> {
-    let content: Content
-    try {
-      content = await sink.finish()
-    } catch (error) {
-      this.#desk.log.error('content-store-failed', { session: this.id, error })
-      sink.discard()
-      transaction.abandon()
-      return reply('content-store-full')
-    }
-    if (this.#state === 'closed') {
-      content.dispose()
-      transaction.abandon()
-      return reply('internal-error')
-    }
-    this.#abort = new AbortController()
-    return transaction.content(content, this.#abort.signal)
   }
 
   // ── TLS and authentication ──────────────────────────────────────────────────────────────────
@@ -604,7 +577,6 @@ export class Session {
   #await(promise: Promise<Reply>, then: (given: Reply) => void): undefined {
     this.#busy = 'house'
     const settle = (given: Reply): void => {
-      this.#abort = undefined
       if (this.#state === 'closing' || this.#state === 'closed') return
       then(given)
       this.#resume()

@@ -40,6 +40,21 @@ describe('B75 the time of a reading', () => {
     expect(await tookMs(async () => undefined)).toBeGreaterThan(40)
   })
 
+  test('B75 is prolonged by what a layer within took, which somebody else has wrapped', async () => {
+    const looks = [async () => busy(20), async () => undefined]
+    for (const look of looks) {
+      const begun = performance.now()
+      const time = new EvenTime()
+      time.measured()
+      busy(30)
+      time.measured()
+      await look()
+      await time.over()
+      // 30 ms for the layer within, and twice that.
+      expect(performance.now() - begun).toBeGreaterThan(88)
+    }
+  })
+
   test('is not prolonged where nothing was deciphered', async () => {
     const begun = performance.now()
     await new EvenTime().over()

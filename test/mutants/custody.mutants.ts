@@ -283,6 +283,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     row: 'B75',
+    defect: 'a layer within has no measure of its own',
+    file: 'src/gateway/even-time.ts',
+    find: 'const LOOKING = 2',
+    replace: 'const LOOKING = 0',
+    tests: EVEN_TIME,
+  },
+  {
+    row: 'B75',
     defect: 'a message that could not be opened has another reply',
     file: 'src/policy/inbound.ts',
     find: "if (verify === 'never' || result === 'pass') return DELIVER",

@@ -12,6 +12,9 @@ export interface Credentials {
   readonly password: string
 }
 
+/** Asks whether a user may send. */
+export type Authenticate = (user: string, password: string) => boolean | Promise<boolean>
+
 /** What comes of a response: a further challenge in base64, the credentials, or a refusal. */
 export type AuthStep =
   | { readonly challenge: string }

@@ -1,8 +1,8 @@
 /**
  * Accepts clients: as many as may come in, each with a session of its own, until it drains.
  *
- * smtp-server accepts the connections; the conversation is ours (`session.ts`), for it has to be
- * stricter about line ends and kinder to recipients' replies than that package can be.
+ * smtp-server accepts the connections; the conversation is ours (`session.ts`, `dialogue.ts`), for it
+ * has to be stricter about line ends and kinder to recipients' replies than that package can be.
  *
  * @module
  */
@@ -11,11 +11,12 @@ import { createSecureContext, type SecureContext } from 'node:tls'
 import { SMTPServer } from 'smtp-server'
 import { PosternError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { Authenticate } from './auth.ts'
 import { clientAddress, networkOf } from './client-address.ts'
 import { DEFAULT_LIMITS, type Limits } from './limits.ts'
 import type { ContentSink } from './receiving.ts'
 import { formatReply, type ReplyName, reply } from './reply.ts'
-import { type Authenticate, type Desk, type Security, Session } from './session.ts'
+import { type Desk, type Security, Session } from './session.ts'
 import type { House } from './transaction.ts'
 
 export { DEFAULT_LIMITS, type Limits } from './limits.ts'

@@ -45,6 +45,11 @@ export function encryptionOf({ layers }: Layers, owner: 'own' | 'domain' | undef
   }
 }
 
+/** Whether there is a layer of encryption, opened or not. */
+export function cameEncrypted({ result }: Pick<Encryption, 'result'>): boolean {
+  return result !== 'none' && result !== 'not-looked-at'
+}
+
 type EncryptedLayer = Extract<Layer, { kind: 'encrypted' }>
 
 function closed(opening: EncryptedLayer['opening']): Encryption {

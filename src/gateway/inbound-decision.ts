@@ -6,6 +6,7 @@
 import { concludeInbound, inboundReason } from '../policy/inbound.ts'
 import type { Treatment } from '../policy/treatment.ts'
 import type { Decision } from './decision.ts'
+import { cameEncrypted } from './encryption-reading.ts'
 import type { InboundReader, Reading } from './inbound.ts'
 
 /**
@@ -32,8 +33,7 @@ export async function withReadings(
 /** A verdict does not undo a refusal, nor what is to be done to a message on its way in. */
 function treatmentOf({ treatment, wish }: Decision, reading: Reading): Treatment {
   if (treatment.kind === 'reject' || treatment.kind === 'defer') return treatment
-  const cameEncrypted = reading.encryption.result !== 'none'
-  const conclusion = concludeInbound(wish, reading.verdict, cameEncrypted)
+  const conclusion = concludeInbound(wish, reading.verdict, cameEncrypted(reading.encryption))
   if (conclusion.kind !== 'deliver') return conclusion
   if (treatment.kind !== 'relay') return treatment
   return {

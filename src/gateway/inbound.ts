@@ -89,7 +89,7 @@ export class InboundReader {
    */
   async read(mailbox: Mailbox, wish: InboundWish): Promise<Reading> {
     if (wish.verify === 'never' && wish.decrypt === 'never') return NOT_LOOKED_AT
-    if (!mayBeProtected(this.#section)) return wish.verify === 'never' ? NOT_LOOKED_AT : PLAIN
+    if (!mayBeProtected(this.#section)) return wish.verify === 'never' ? NOT_VERIFIED : PLAIN
     this.#unopened ??= inTurn(this.#content.sizeOctets, () => this.#layersWith(undefined))
     const unopened = await this.#unopened
     const opens = wish.decrypt !== 'never' && unopened !== undefined && isClosed(unopened)
@@ -316,20 +316,22 @@ type Owner = 'own' | 'domain'
 const MAXIMUM_CONTENT_KEYS = 3
 const TRIED: ReadonlySet<string> = new Set(['opened', 'failed', 'unfit'])
 const AS_IT_CAME: Delivery = { kind: 'as-it-came' }
-const NO_ENCRYPTION: Encryption = { result: 'none', notes: [] }
 
-function without(code: string, reason: string, result: Verdict['result'] = 'none'): Reading {
+function without(code: string, reason: string, encryption: Encryption['result'] = 'none'): Reading {
   return {
-    verdict: { result, code, reason, signer: undefined, notes: [] },
-    encryption: NO_ENCRYPTION,
+    verdict: { result: 'none', code, reason, signer: undefined, notes: [] },
+    encryption: { result: encryption, notes: [] },
     examined: undefined,
     delivery: AS_IT_CAME,
   }
 }
 
-const NOT_LOOKED_AT = without('not-looked-at', 'signatures are not looked at here')
+const UNWISHED = ['not-looked-at', 'signatures are not looked at here'] as const
+const NOT_VERIFIED = without(...UNWISHED)
+const NOT_LOOKED_AT = without(...UNWISHED, 'not-looked-at')
 const PLAIN = without('not-signed', 'the message is not signed')
 const UNREADABLE_STRUCTURE = without(
   'structure',
   'the message has too many or too deeply nested parts to look at',
+  'not-looked-at',
 )

@@ -27,6 +27,8 @@ export type SmimeResult =
 /** What became of the encryption of a message. */
 export type EncryptionResult =
   | 'none'
+  /** Nobody wished to know, or its structure is too much to look at. */
+  | 'not-looked-at'
   /** Encrypted, and nobody wished it opened. */
   | 'left'
   | 'opened'

@@ -137,6 +137,7 @@ const UNAUTHENTICATED = {
 
 const ENCRYPTION = {
   none: undefined,
+  'not-looked-at': undefined,
   left: 'it came encrypted, and nobody wishes it opened',
   opened: 'it came encrypted, and is opened',
   unauthenticated: 'it came encrypted, and is opened, although nothing vouches for its content',

@@ -89,6 +89,7 @@ const ADVICE: ReadonlyMap<string, string> = new Map([
 
 const ENCRYPTION = {
   none: undefined,
+  'not-looked-at': undefined,
   opened: undefined,
   left: undefined,
   'no-key': undefined,

@@ -211,6 +211,24 @@ describe('the stamp', () => {
     await other.close()
   })
 
+  test('B66 does not call clear what nobody has looked at', async () => {
+    const other = await makeInboundWorld({
+      wish: { verify: 'never', decrypt: 'never' },
+      keys: SMALL,
+    })
+    const encrypted = other.message(await other.encrypted(text('hello'), ['bob']))
+    expect(await other.deliver(encrypted)).toMatchObject({
+      code: 'not-looked-at',
+      encryption: 'not-looked-at',
+    })
+    await other.close()
+    const parts = `Content-Type: multipart/mixed; boundary=b\r\n\r\n${'--b\r\n\r\n'.repeat(2_000)}`
+    expect(await world.deliver(world.message(Buffer.from(parts)))).toMatchObject({
+      code: 'structure',
+      encryption: 'not-looked-at',
+    })
+  })
+
   test('B64 is sealed, and takes the place of what came in our name', async () => {
     const message = world.message(text('hello'), {
       'Authentication-Results': 'gw.example.test; smime=pass',

@@ -8,6 +8,7 @@
  * @module
  */
 import { type Decision, decideAll, type Recipient } from '../../gateway/decision.ts'
+import { cameEncrypted } from '../../gateway/encryption-reading.ts'
 import { directionOf } from '../../gateway/gateway.ts'
 import { issuerOf, offerOf } from '../../gateway/harvest.ts'
 import { withReadings } from '../../gateway/inbound-decision.ts'
@@ -164,7 +165,7 @@ async function harvested(
 }
 
 function isEncrypted({ reading }: Decision): boolean {
-  return reading !== undefined && reading.encryption.result !== 'none'
+  return reading !== undefined && cameEncrypted(reading.encryption)
 }
 
 function basics(decision: Decision) {

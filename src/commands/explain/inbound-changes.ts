@@ -267,6 +267,7 @@ const MOST_KEYS = 5
 
 const ENCRYPTION = {
   none: 'it would count as not encrypted',
+  'not-looked-at': 'whether it is encrypted would not be looked at',
   left: 'it would stay encrypted',
   opened: 'it would be opened',
   unauthenticated: 'it would be opened, with nothing to vouch for its content',

@@ -9,9 +9,6 @@ import type { RuleSpec } from '../policy/rule.ts'
 import type { CertificateSourceConfig } from './certificate-sources.ts'
 import type { DirectoryConfig } from './directory-options.ts'
 
-export type { CertificateSourceConfig } from './certificate-sources.ts'
-export type { DirectoryConfig } from './directory-options.ts'
-
 /** All settings. Paths are absolute, sizes in octets, times in milliseconds, domains lower-case A-labels. */
 export interface Config {
   /** Our name in greetings and trace fields. */

@@ -39,7 +39,7 @@ export function shapeOf(document: ConfigDocument): Shape {
 }
 
 /** Whether a value is a map. */
-export function isRecord(value: unknown): value is Record<string, unknown> {
+function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 

@@ -174,19 +174,9 @@ export function verifyOctets(
   }).catch(() => false)
 }
 
-/** The digest algorithm of an object identifier, if we know it. */
-export function digestByOid(oid: string): DigestAlgorithm | undefined {
-  return DIGESTS.find(digest => digest.oid === oid)
-}
-
-/** The same, with those that we do not make any more. */
+/** The digest algorithm of an object identifier, if we know it; also those that we do not make any more. */
 export function receivedDigestByOid(oid: string): DigestAlgorithm | undefined {
   return RECEIVED_DIGESTS.find(digest => digest.oid === oid)
-}
-
-/** The row of a digest algorithm. */
-export function digestByName(name: DigestName): DigestAlgorithm {
-  return DIGESTS.find(digest => digest.name === name)!
 }
 
 type SigningKeyType = 'rsa' | 'rsa-pss' | 'ec' | 'ed25519'

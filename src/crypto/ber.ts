@@ -140,8 +140,7 @@ function readLength(
 }
 
 export const INTEGER = 0x02
-export const OCTET_STRING = 0x04
-export const OBJECT_IDENTIFIER = 0x06
+const OBJECT_IDENTIFIER = 0x06
 export const SEQUENCE = 0x30
 export const CONTEXT_0 = 0xa0
 const CONSTRUCTED = 0x20

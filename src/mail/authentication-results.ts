@@ -31,11 +31,6 @@ export function speaksFor(field: HeaderField, authservId: string): boolean {
   return looksLikeAnotherField(field.body)
 }
 
-/** Whether a field is named Authentication-Results, or what is easily taken for it. */
-export function isNamedAuthenticationResults({ key, name }: HeaderField): boolean {
-  return key === NAME || (LIKELY.test(name) && nameSkeleton(name) === NAME_SKELETON)
-}
-
 /** What the name of a field looks like, also where somebody reads encoded words in it. */
 export function nameSkeleton(name: string): string {
   return skeleton(name.includes('=?') ? decodeEncodedWords(name) : name)
@@ -45,6 +40,11 @@ interface Head {
   readonly authservId: string
   /** What the comments around it say. */
   readonly comments: string
+}
+
+/** Whether a field is named Authentication-Results, or what is easily taken for it. */
+function isNamedAuthenticationResults({ key, name }: HeaderField): boolean {
+  return key === NAME || (LIKELY.test(name) && nameSkeleton(name) === NAME_SKELETON)
 }
 
 /** What stands ahead of the results; `undefined` where that is not certain. */

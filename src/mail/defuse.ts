@@ -55,11 +55,6 @@ export async function defuse(content: Content): Promise<Defused> {
   return { kind: 'retyped', retyped: plan.retyped, octets: () => edited(content, edits) }
 }
 
-/** The octets of {@link defuse} alone. */
-export async function* defused(content: Content): AsyncGenerator<Buffer, void, undefined> {
-  yield* (await defuse(content)).octets()
-}
-
 interface Plan {
   readonly edits: HeaderEdit[]
   retyped: number

@@ -19,7 +19,7 @@ import { formatReply, type ReplyName, reply } from './reply.ts'
 import { type Desk, type Security, Session } from './session.ts'
 import type { House } from './transaction.ts'
 
-export { DEFAULT_LIMITS, type Limits } from './limits.ts'
+export { DEFAULT_LIMITS } from './limits.ts'
 
 /** One socket to listen on. */
 export interface ListenAddress {

@@ -13,8 +13,7 @@ import { type ConnectSettings, connect } from './connect.ts'
 import { type Conversation, type ConversationLimits, converseOn } from './conversation.ts'
 import type { Wire } from './wire.ts'
 
-export type { TlsMode } from './connect.ts'
-export type { Conversation, Extensions, MailOptions } from './conversation.ts'
+export type { Conversation, MailOptions } from './conversation.ts'
 
 /** What is told of a next hop. Times in ms; each has a default. */
 export interface NextHopSettings

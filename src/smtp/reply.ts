@@ -48,16 +48,6 @@ export function isPositive({ code }: Reply): boolean {
   return code >= 200 && code < 300
 }
 
-/** 4yz: the client may try again. Whatever is neither 2yz nor 5yz counts as transient. */
-export function isTransient(given: Reply): boolean {
-  return !isPositive(given) && !isPermanent(given)
-}
-
-/** 5yz: the client must not try again unchanged. */
-export function isPermanent({ code }: Reply): boolean {
-  return code >= 500 && code < 600
-}
-
 /**
  * A reply as it goes over the wire, CRLF included (RFC 5321 §4.2.1), the enhanced status code on each
  * of its lines (RFC 2034 §4).
@@ -184,8 +174,9 @@ function entry<C extends number>(code: C, enhanced: string, text: string) {
   return { code, enhanced, text } as const
 }
 
+/** Whatever is neither 2yz nor 5yz counts as transient (RFC 5321 §4.2.1). */
 function severity(given: Reply): number {
-  if (isPermanent(given)) return 2
+  if (given.code >= 500 && given.code < 600) return 2
   return isPositive(given) ? 0 : 1
 }
 

@@ -45,14 +45,8 @@ export function hopCount(section: Pick<HeaderSection, 'fields'>): number {
   return section.fields.reduce((hops, { key }) => (key === 'received' ? hops + 1 : hops), 0)
 }
 
-/**
- * A message with as many Received fields as this is in a loop. RFC 5321 §6.3 advises 100 where a
- * count is all there is; mail servers in the field settle between 25 and 100.
- */
-export const MAX_HOPS = 50
-
 /** Date and time as RFC 5322 §3.3 writes them, in UTC. */
-export function dateTime(date: Date): string {
+function dateTime(date: Date): string {
   return date.toUTCString().replace('GMT', '+0000')
 }
 

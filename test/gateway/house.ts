@@ -28,7 +28,6 @@ import {
 import { type Ledger, openLedger } from '../../src/smtp/ledger.ts'
 import { type ListenerSettings, listen } from '../../src/smtp/listener.ts'
 import { createNextHop, type NextHopSettings } from '../../src/smtp/next-hop.ts'
-import { MAX_HOPS } from '../../src/smtp/trace.ts'
 import { type Action, type Moment, type Sink, startSink } from '../smtp/sink.ts'
 
 /** What a test may choose. */
@@ -125,7 +124,7 @@ export async function startHouse(settings: HouseSettings): Promise<TestHouse> {
     nextHops,
     ledger,
     mayRelay: relayTest(settings.relayFrom ?? ['127.0.0.1']),
-    limits: { hops: MAX_HOPS, headerSection: { octets: 100 * 1024, fields: 1000 } },
+    limits: { hops: 50, headerSection: { octets: 100 * 1024, fields: 1000 } },
     addressForLog: address => visible(address),
     now,
     log: written,

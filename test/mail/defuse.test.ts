@@ -1,14 +1,14 @@
 import fc from 'fast-check'
 import { simpleParser } from 'mailparser'
 import { describe, expect, test } from 'vitest'
-import { defuse, defused } from '../../src/mail/defuse.ts'
+import { defuse } from '../../src/mail/defuse.ts'
 import { type Entity, leaves, walk } from '../../src/mail/entity.ts'
 import { gather } from '../support/chunks.ts'
 import { held } from './held.ts'
 
 const lines = (...all: string[]): string => `${all.join('\r\n')}\r\n`
 const defusedText = async (text: string, chunkOctets?: number): Promise<string> =>
-  (await gather(defused(held(text, chunkOctets)))).toString('latin1')
+  (await gather((await defuse(held(text, chunkOctets))).octets())).toString('latin1')
 const kindOf = async (text: string): Promise<string> => (await defuse(held(text))).kind
 const typesOf = async (text: string): Promise<string[]> => {
   const root: Entity = await walk(held(text))

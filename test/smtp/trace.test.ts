@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { parseHeaderSection } from '../../src/mail/header-section.ts'
-import { hopCount, MAX_HOPS, receivedField, type TraceParts } from '../../src/smtp/trace.ts'
+import { hopCount, receivedField, type TraceParts } from '../../src/smtp/trace.ts'
 import type { Client } from '../../src/smtp/transaction.ts'
 
 const client: Client = {
@@ -84,5 +84,4 @@ describe('receivedField', () => {
 test('B60 hops are counted, whatever their case', () => {
   const fields = 'Received: a\r\nSubject: x\r\nRECEIVED: b\r\n\tfolded\r\nX-Received: c\r\n\r\n'
   expect(hopCount(parseHeaderSection(Buffer.from(fields)))).toBe(2)
-  expect(MAX_HOPS).toBe(50)
 })

@@ -41,11 +41,6 @@ export async function importFiles(files: readonly string[], config: Config): Pro
   return imported > 0 ? 0 : 1
 }
 
-/** Where import keeps a certificate; by its name `remove` knows what it may take away. */
-export function fileFor(fingerprint: string, folder: string): string {
-  return join(folder, `${fingerprint}.pem`)
-}
-
 /**
  * What stands in a file.
  * @throws {PosternError} `ERR_CERTIFICATE_FILE` where it cannot be read.
@@ -90,6 +85,11 @@ async function folderOf({ certificates }: Config): Promise<string> {
     'permanent',
     'no folder to import into: certificates names no `files:` folder that can be written to',
   )
+}
+
+/** Where import keeps a certificate; by its name `remove` knows what it may take away. */
+function fileFor(fingerprint: string, folder: string): string {
+  return join(folder, `${fingerprint}.pem`)
 }
 
 /** Whole or not at all: the gateway may be reading. False where there is one of this name. */

@@ -135,22 +135,6 @@ export class DerReader {
   }
 }
 
-/**
- * Looks through all elements of a structure, whatever it means, and holds it against the bounds.
- *
- * For octets that a library is to read, which might not look after itself.
- *
- * @throws {PosternError} `ERR_DER_SYNTAX`.
- */
-export function requireDer(octets: Buffer): void {
-  const readers = [new DerReader(octets)]
-  for (let reader = readers.at(-1); reader !== undefined; reader = readers.at(-1)) {
-    if (reader.done) readers.pop()
-    else if (reader.nextTag & 0x20) readers.push(reader.into(reader.nextTag))
-    else reader.element()
-  }
-}
-
 /** The dotted form of an OBJECT IDENTIFIER. */
 export function readOid(element: Element): string {
   const { content } = element

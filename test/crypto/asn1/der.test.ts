@@ -8,7 +8,6 @@ import {
   readOid,
   readSmallInteger,
   readTime,
-  requireDer,
 } from '../../../src/crypto/asn1/der-reader.ts'
 import {
   context,
@@ -20,6 +19,7 @@ import {
   time,
   tlv,
 } from '../../../src/crypto/asn1/der-writer.ts'
+import { requireDer } from '../../support/der.ts'
 import { ALLOWED, outcomeOf } from '../outcome.ts'
 
 const SYNTAX = expect.objectContaining({ code: 'ERR_DER_SYNTAX' })

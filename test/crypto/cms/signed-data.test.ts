@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { ContentInfo, SignedData as PkijsSignedData } from 'pkijs'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { verifyOctets } from '../../../src/crypto/algorithms.ts'
-import { DerReader, readOid, requireDer } from '../../../src/crypto/asn1/der-reader.ts'
+import { DerReader, readOid } from '../../../src/crypto/asn1/der-reader.ts'
 import {
   context,
   integer,
@@ -23,6 +23,7 @@ import type { Signer } from '../../../src/crypto/key.ts'
 import { encryptionFor } from '../../../src/crypto/smime/encryption-choice.ts'
 import { PosternError } from '../../../src/errors.ts'
 import { cut, each, gather } from '../../support/chunks.ts'
+import { requireDer } from '../../support/der.ts'
 import { makeKey, makePki, type Pki } from '../make-certificate.ts'
 import { ALLOWED, outcomeOf } from '../outcome.ts'
 

@@ -27,6 +27,16 @@ describe('a walk', () => {
     expect(root.ambiguous).toBe(false)
   })
 
+  test('B33 a delimiter in the middle of a line is none, wherever a block ends', async () => {
+    const head = 'Content-Type: multipart/mixed; boundary=b\r\n\r\n'
+    for (const border of [16_384, 32_768, 49_152])
+      for (const at of [border - 1, border, border + 1]) {
+        const octets = `${head.padEnd(at, 'x')}--b\r\n\r\nhi\r\n--b\r\n\r\nho\r\n--b--\r\n`
+        const { children } = await walk(held(octets, 16_384))
+        expect(children.map(({ start }) => start)).toEqual([octets.lastIndexOf('\r\n\r\nho') + 2])
+      }
+  })
+
   test('closes all inner parts at the delimiter of an outer multipart', async () => {
     const { root, text } = await walked(
       'Content-Type: multipart/mixed; boundary=out\n\n--out\nContent-Type: multipart/alternative; boundary=in\n\n--in\n\nx\n--out\n\ny\n--out--\n',

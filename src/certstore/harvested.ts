@@ -27,7 +27,7 @@ import {
 import { type CertificateResolver, CertificateSourceUnavailable, type Found } from './resolver.ts'
 import type { Store, StoredCertificate, StoreEvent, StoreRecord } from './store.ts'
 
-export { certificateToOffer, type Offer, type Outcome } from './harvest-rules.ts'
+export { certificateToOffer, type Offer } from './harvest-rules.ts'
 
 /** Settings of what is harvested. */
 export interface HarvestedOptions {

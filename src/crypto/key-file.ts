@@ -11,8 +11,6 @@ import { malformed, readBer, SEQUENCE } from './ber.ts'
 import { Password, wrongPassword } from './password-based.ts'
 import { decryptPrivateKey, type KeyMaterial, readPkcs12 } from './pkcs12.ts'
 
-export type { KeyMaterial } from './pkcs12.ts'
-
 /** What could be read of a key file, and every fault that was met on the way. */
 export interface KeyFile extends KeyMaterial {
   readonly format: 'pem' | 'binary'

@@ -1,5 +1,5 @@
 /**
- * What travels: an envelope and a content (RFC 5321 §2.3.1).
+ * What travels: an envelope, path by path, and a content (RFC 5321 §2.3.1).
  *
  * @module
  */
@@ -17,14 +17,6 @@ export interface ForwardPath {
 
 /** Upper-case keyword to value; `''` where the keyword stood alone (`SMTPUTF8`). Still in xtext. */
 export type EsmtpParameters = ReadonlyMap<string, string>
-
-/** SMTP's envelope; CMS's is always called `EnvelopedData`. */
-export interface Envelope {
-  readonly reversePath: ReversePath
-  /** ESMTP parameters of MAIL as they came: `SIZE`, `BODY`, `SMTPUTF8`, `RET`, `ENVID`. */
-  readonly parameters: EsmtpParameters
-  readonly forwardPaths: readonly ForwardPath[]
-}
 
 /**
  * Octets of a mail object's content: header section and body, lines ended by CRLF, dots un-stuffed.
@@ -48,10 +40,4 @@ export interface ContentShape {
   readonly eightBit: boolean
   /** Longest line in octets, without its CRLF (RFC 5321 §4.5.3.1.6 allows 998). */
   readonly longestLineOctets: number
-}
-
-/** What SMTP transports. */
-export interface MailObject {
-  readonly envelope: Envelope
-  readonly content: Content
 }

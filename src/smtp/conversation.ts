@@ -12,8 +12,6 @@ import { DotStuffer } from './dot-stuffing.ts'
 import { type Reply, reply } from './reply.ts'
 import { type Command, type Extensions, lostError, type Wire } from './wire.ts'
 
-export type { Extensions } from './wire.ts'
-
 /** What MAIL has to know about the content that is to come. */
 export interface MailOptions {
   /** Octets of the content as it will be sent, as far as known (RFC 1870). */

@@ -32,7 +32,7 @@ import {
   labelsOfOpaque,
 } from './signature-labels.ts'
 
-export type { SignerReading, SignerResult } from '../cms/verify-signer.ts'
+export type { SignerReading } from '../cms/verify-signer.ts'
 
 /** What an entity that calls itself signed turns out to be. */
 export type Signature =

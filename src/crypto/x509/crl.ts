@@ -27,12 +27,7 @@ import {
 import { type GeneralName, readGeneralNames } from './general-name.ts'
 import { nameKey } from './name-comparison.ts'
 import * as OID from './oids.ts'
-import {
-  type DistributionPoint,
-  type DistributionPointName,
-  readDistributionPointName,
-  readDistributionPoints,
-} from './path-extensions.ts'
+import { type DistributionPointName, readDistributionPointName } from './path-extensions.ts'
 import { type RevocationReason, revocationReason } from './revocation.ts'
 import { readSignedStructure, type SignedStructure } from './signed-structure.ts'
 
@@ -50,8 +45,6 @@ export interface Crl extends SignedStructure {
   readonly baseNumber: Buffer | undefined
   readonly authorityKeyIdentifier: Buffer | undefined
   readonly scope: IssuingDistributionPoint
-  /** Where the delta list of this one is found (§5.2.6). */
-  readonly freshest: readonly DistributionPoint[]
   /** A critical extension of the list or of any entry is unknown: nobody is good by this list. */
   readonly hasUnknownCritical: boolean
   readonly size: number
@@ -64,7 +57,6 @@ export interface Crl extends SignedStructure {
 
 /** IssuingDistributionPoint (§5.2.5); all false and undefined where there is none. */
 export interface IssuingDistributionPoint {
-  readonly present: boolean
   readonly name: DistributionPointName | undefined
   readonly onlyUserCertificates: boolean
   readonly onlyAuthorities: boolean
@@ -123,7 +115,6 @@ async function readCrl(der: Buffer): Promise<Crl> {
     number: integerOf(extensions, OID.CRL_NUMBER),
     baseNumber: integerOf(extensions, OID.DELTA_INDICATOR),
     authorityKeyIdentifier: readAuthorityKeyIdentifier(extensions),
-    freshest: readFreshest(extensions),
     hasUnknownCritical: unknown.length > 0 || index.hasUnknownCritical,
     size: index.size,
     entryOf: (serialNumber, by) => index.find(serialNumber, by),
@@ -142,7 +133,6 @@ function readScope(extensions: Extensions): IssuingDistributionPoint {
   const flag = (element: Element | undefined): boolean =>
     element !== undefined && readBoolean(element)
   const scope = {
-    present: extension !== undefined,
     name: choice && readDistributionPointName(choice),
     onlyUserCertificates: flag(point?.optional(0x81)),
     onlyAuthorities: flag(point?.optional(0x82)),
@@ -157,11 +147,6 @@ function readScope(extensions: Extensions): IssuingDistributionPoint {
 
 function flagsOf(element: Element | undefined): number[] | undefined {
   return element && readFlags(element)
-}
-
-function readFreshest(extensions: Extensions): DistributionPoint[] {
-  const extension = extensions.get(OID.FRESHEST_CRL)
-  return extension ? readDistributionPoints(new DerReader(extension.value).into(0x30)) : []
 }
 
 function integerOf(extensions: Extensions, oid: string): Buffer | undefined {

@@ -25,7 +25,6 @@ export const REASON_CODE = '2.5.29.21'
 export const DELTA_INDICATOR = '2.5.29.27'
 export const ISSUING_DISTRIBUTION_POINT = '2.5.29.28'
 export const CERTIFICATE_ISSUER = '2.5.29.29'
-export const FRESHEST_CRL = '2.5.29.46'
 
 // Purposes of keys.
 export const ANY_PURPOSE = '2.5.29.37.0'

@@ -175,8 +175,8 @@ function readSkipCerts(element: Element): number {
   return readSmallInteger(element)
 }
 
-/** CRLDistributionPoints (§4.2.1.13), which FreshestCRL is too. */
-export function readDistributionPoints(list: DerReader): DistributionPoint[] {
+/** CRLDistributionPoints (§4.2.1.13). */
+function readDistributionPoints(list: DerReader): DistributionPoint[] {
   const points: DistributionPoint[] = []
   while (!list.done) {
     const point = list.into(0x30)

@@ -63,6 +63,10 @@ async function main([name, ...rest]: readonly string[]): Promise<number> {
     console.error(`postern: there is no verb ${JSON.stringify(name)}\n\n${help()}`)
     return USAGE
   }
+  if (rest.includes('--version')) {
+    console.log(version())
+    return 0
+  }
   const run = await verb.load()
   try {
     return await run(rest)

@@ -74,6 +74,9 @@ const isSigned = (octets: Buffer): boolean => octets.includes('multipart/signed'
 describe('the command line', () => {
   const usages: readonly [string, readonly string[], number, RegExp][] = [
     ['--version', ['--version'], 0, /^postern \d+\.\d+\.\d+$/m],
+    ['start --version', ['start', '--version'], 0, /^postern \d+\.\d+\.\d+$/m],
+    ['cert why --version', ['cert', 'why', '--version'], 0, /^postern \d+\.\d+\.\d+$/m],
+    ['an unknown verb --version', ['sing', '--version'], 2, /there is no verb "sing"/],
     ['--help', ['--help'], 0, /^usage: postern VERB/],
     ['no verb', [], 2, /^usage: postern VERB/],
     ['an unknown verb', ['sing'], 2, /there is no verb "sing"/],

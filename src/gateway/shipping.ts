@@ -306,9 +306,15 @@ function strengthOf(decision: Decision): string {
   return [...new Set(strengths)].toSorted().join()
 }
 
-/** What a next hop that takes over an unmet wish can act on. */
+/**
+ * What a next hop that takes over an unmet wish can act on. A rule may have any name, a field only ASCII
+ * (RFC 5322 §2.2): the rest is written as JSON can write it too, `\u00e4`.
+ */
 function unmetField({ rule }: Wish, cause: RefusalCause): Buffer {
-  return Buffer.from(`X-Postern-Unmet: ${UNMET[cause]}; rule=${JSON.stringify(rule)}\r\n`)
+  const name = JSON.stringify(rule).replace(/[^ -~]/g, unit => {
+    return `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
+  })
+  return Buffer.from(`X-Postern-Unmet: ${UNMET[cause]}; rule=${name}\r\n`)
 }
 
 const UNMET = {

@@ -406,6 +406,18 @@ describe('an always that cannot be met', () => {
     )
   })
 
+  test('route: whatever the rule is called, the field that names it is one of ASCII', async () => {
+    const name = 'Verträge "intern" \u{1F512}\u007f'
+    const { port, sinks } = await house({
+      rules: [rule(name, 'always', { otherwise: { route: 'review' } })],
+    })
+    await send(port, ['bob@partner.test'])
+    const [, written] = /^X-Postern-Unmet: sign; rule=([ -~]+)\r\n/.exec(
+      below(sinks.review.messages[0]!),
+    )!
+    expect(JSON.parse(written!)).toBe(name)
+  })
+
   test('route: a next hop that refuses the recipient there has the last word', async () => {
     const rules = [rule('partners', 'always', { otherwise: { route: 'review' } })]
     const { port, sinks, on } = await house({ rules })

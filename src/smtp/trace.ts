@@ -17,25 +17,22 @@ export interface TraceParts {
   readonly date: Date
   /** The transaction was an SMTPUTF8 one (RFC 6531 §4.3). */
   readonly utf8: boolean
-  /** The forward-path, only where it is the only one: nobody may learn of another here. */
-  readonly recipient?: string
 }
 
 /**
  * The Received field that we put on top (RFC 5321 §4.4), folded, CRLF included.
  *
  * What the client says of itself appears only where it has the form of a domain or of an address
- * literal, so that nothing a stranger writes can end the field or look like one of ours.
+ * literal, so that nothing a stranger writes can end the field or look like one of ours. For whom the
+ * message is stands nowhere in it: a hidden recipient stays hidden.
  */
 export function receivedField(parts: TraceParts): Buffer {
-  const { client, hostname, id, date, recipient } = parts
+  const { client, hostname, id, date } = parts
   const lines = [
     `Received: from ${heloName(client.helo)} (${addressLiteral(client.address)})`,
     `by ${hostname} with ${withProtocol(client, parts.utf8)} id ${id}`,
   ]
   if (client.tls !== undefined && PRINTABLE.test(client.tls)) lines.push(`(${client.tls})`)
-  if (recipient !== undefined && isTraceable(recipient, parts.utf8))
-    lines.push(`for <${recipient}>`)
   const field = `${lines.join('\r\n\t')};\r\n\t${dateTime(date)}\r\n`
   return Buffer.from(field)
 }
@@ -65,12 +62,7 @@ function addressLiteral(address: string): string {
   return isIPv6(address) ? `[IPv6:${address}]` : `[${address}]`
 }
 
-function isTraceable(recipient: string, utf8: boolean): boolean {
-  return (utf8 ? PRINTABLE_UTF8 : PRINTABLE).test(recipient) && recipient.length <= 320
-}
-
 // A domain (underscores are common in machine names), or an address literal.
 const HELO = /^(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?|\[[A-Za-z0-9:.-]+\])$/
 // No controls, no parentheses or angle brackets that would open or close something.
 const PRINTABLE = /^[ !"#$%&'*-;=?-~]+$/
-const PRINTABLE_UTF8 = /^(?:[ !"#$%&'*-;=?-~]|[^\p{C}\p{Z}\u0000-\u007f])+$/u

@@ -1,11 +1,12 @@
 /**
- * What an inbound message is for one of its recipients: its layers taken off, its signature judged.
+ * Reads an inbound message for each of its recipients, and no more often than their keys ask for.
  *
- *     recipient ──▶ keys ──▶ layers ──▶ evidence ──▶ verdict ─┐
- *                                └──▶ what may be delivered ──┴──▶ Reading
+ *     recipient ──▶ keys ──▶ layers ──▶ readingOf ──▶ Reading
+ *                    │         └─ shared by all whose keys lead to the same content key
+ *                    └─ shared by all who have the same, and wish the same
  *
- * Recipients with the same keys and the same wish share one reading. Nothing here throws for what a
- * sender has written, and nothing depends on it whether the message is taken (attacks on padding).
+ * Nothing here throws for what a sender has written, and nothing depends on it whether the message is
+ * taken (attacks on padding).
  *
  * @module
  */
@@ -16,19 +17,24 @@ import { heldOf, type Layers, type Place, readLayers } from '../crypto/smime/lay
 import { PosternError } from '../errors.ts'
 import type { Mailbox } from '../mail/address.ts'
 import type { ContentWriter } from '../mail/content.ts'
-import { defuse } from '../mail/defuse.ts'
 import { type Entity, walk } from '../mail/entity.ts'
-import { exactnessOf, frameExactnessOf } from '../mail/exactness.ts'
 import type { HeaderSection } from '../mail/header-section.ts'
-import { lineEndsOf } from '../mail/line-ends.ts'
 import type { Content } from '../mail/mail-object.ts'
 import { contentTypesOf } from '../mail/media-type.ts'
 import type { InboundWish } from '../policy/treatment.ts'
-import { judge, type Verdict } from '../policy/verdict.ts'
-import { type Encryption, encryptionOf } from './encryption-reading.ts'
 import { EvenTime } from './even-time.ts'
-import { type Examined, examine } from './evidence.ts'
 import { inTurn } from './in-turn.ts'
+import {
+  NOT_LOOKED_AT,
+  NOT_VERIFIED,
+  type Owner,
+  PLAIN,
+  type Reading,
+  readingOf,
+  UNREADABLE_STRUCTURE,
+} from './reading.ts'
+
+export type { Delivery, Reading } from './reading.ts'
 
 /** What reading inbound mail needs of the house. */
 export interface InboundParts {
@@ -41,35 +47,28 @@ export interface InboundParts {
   readonly inflatedOctets: number
 }
 
-/** What a message is for a recipient, and what of it may be delivered. */
-export interface Reading {
-  readonly verdict: Verdict
-  readonly encryption: Encryption
-  /** Undefined where nothing had to be looked at. */
-  readonly examined: Examined | undefined
-  readonly delivery: Delivery
-}
-
-/** The body that leaves: as it came, or an entity out of it. */
-export type Delivery =
-  | { readonly kind: 'as-it-came' }
-  | { readonly kind: 'entity'; readonly place: Place }
-
 /** Reads one message, for all of its inbound recipients. */
 export class InboundReader {
   readonly #content: Content
   readonly #section: HeaderSection
   readonly #parts: InboundParts
   readonly #now: Date
-  readonly #readings = new Map<string, Promise<Reading>>()
-  readonly #held: { dispose(): void }[] = []
-  readonly #opened: { readonly keyTag: string; readonly layers: Layers }[] = []
-  readonly #shares = new Map<Layers, Map<string, Promise<Reading>>>()
-  readonly #closed = new Map<string, Layers>()
-  readonly #structures = new WeakMap<Entity, Promise<EnvelopeStructure>>()
-  #keysTried = 0
+  /** The message's structure. */
+  #root: Promise<Entity | undefined> | undefined
+  /** Its layers with nothing opened. */
   #unopened: Promise<Layers | undefined> | undefined
-  #entity: Promise<Entity | undefined> | undefined
+  readonly #structures = new WeakMap<Entity, Promise<EnvelopeStructure>>()
+  /** Its layers by the tag of the content key that opened them. */
+  readonly #opened = new Map<string, Layers>()
+  /** Its layers by why they could not be opened. */
+  readonly #closed = new Map<string, Layers>()
+  /** Content keys that cipher text has been deciphered with. */
+  #keysTried = 0
+  /** By whose keys, and what is wished. */
+  readonly #readings = new Map<string, Promise<Reading>>()
+  /** By what was opened or was not, whose key did it, and what is wished. */
+  readonly #shared = new Map<Layers, Map<string, Promise<Reading>>>()
+  readonly #held: { dispose(): void }[] = []
 
   constructor(
     { content, section }: { readonly content: Content; readonly section: HeaderSection },
@@ -114,24 +113,23 @@ export class InboundReader {
     wish: InboundWish,
   ): Promise<Reading> {
     if (unopened === undefined) return UNREADABLE_STRUCTURE
-    if (keys === undefined) return this.#reading(unopened, undefined, wish)
+    if (keys === undefined) return this.#readingOf(unopened, undefined, wish)
     // Begun when it is its turn: how long others took tells nothing of this one.
     const [reading, time] = await inTurn(this.#content.sizeOctets, async () => {
       const begun = new EvenTime()
-      return [await this.#readWith(keys, wish, begun), begun] as const
+      return [await this.#open(keys, wish, begun), begun] as const
     })
     await time.over()
     return reading
   }
 
-  async #readWith(keys: RecipientKeys, wish: InboundWish, time: EvenTime): Promise<Reading> {
+  async #open(keys: RecipientKeys, wish: InboundWish, time: EvenTime): Promise<Reading> {
     const layers = await this.#layersWith(keys, time)
     const last = layers?.layers.at(-1)
     const opening = last?.kind === 'encrypted' ? last.opening : undefined
     if (opening?.kind !== 'as-before') return this.#remember(layers, keys, wish)
-    const before = this.#opened.find(({ keyTag }) => keyTag === opening.keyTag)!
     const owner = keys.ownerOf(opening.certificate.fingerprint)
-    return this.#shared(before.layers, owner, wish)
+    return this.#share(this.#opened.get(opening.keyTag)!, owner, wish)
   }
 
   /** What one recipient has had opened is there for the next one whose key leads to it. */
@@ -144,10 +142,10 @@ export class InboundReader {
     const openings = layers.layers.flatMap(it => (it.kind === 'encrypted' ? [it.opening] : []))
     const [first, ...others] = openings
     if (first && TRIED.has(first.kind)) this.#keysTried++
-    if (first?.kind !== 'opened') return this.#shared(this.#alike(layers, first), undefined, wish)
+    if (first?.kind !== 'opened') return this.#share(this.#alike(layers, first), 'nobody', wish)
     // Layers within may be for other keys than the one around them.
-    if (others.length === 0) this.#opened.push({ keyTag: first.keyTag, layers })
-    return this.#shared(layers, keys.ownerOf(first.certificate.fingerprint), wish)
+    if (others.length === 0) this.#opened.set(first.keyTag, layers)
+    return this.#share(layers, keys.ownerOf(first.certificate.fingerprint), wish)
   }
 
   /** What could not be opened, in one way, is one message for all to whom that happened. */
@@ -158,72 +156,33 @@ export class InboundReader {
     return known
   }
 
-  #shared(layers: Layers, owner: Owner | undefined, wish: InboundWish): Promise<Reading> {
+  #share(layers: Layers, owner: Owner | 'nobody', wish: InboundWish): Promise<Reading> {
     const { verify, strip, unauthenticated } = wish
     const name = JSON.stringify([owner, verify, strip, unauthenticated])
-    const ofLayers = this.#shares.get(layers) ?? new Map<string, Promise<Reading>>()
-    this.#shares.set(layers, ofLayers)
-    const known = ofLayers.get(name) ?? this.#reading(layers, owner ?? 'nobody', wish)
-    ofLayers.set(name, known)
-    return known
+    const ofLayers = this.#shared.get(layers) ?? new Map<string, Promise<Reading>>()
+    this.#shared.set(layers, ofLayers)
+    const reading = ofLayers.get(name) ?? this.#readingOf(layers, owner, wish)
+    ofLayers.set(name, reading)
+    return reading
   }
 
-  /** @param owner Whose key opened it; undefined where nobody wished it opened. */
-  async #reading(
+  async #readingOf(
     layers: Layers,
     owner: Owner | 'nobody' | undefined,
     wish: InboundWish,
   ): Promise<Reading> {
-    const examined = await examine(this.#section, layers, this.#parts.signerTrust, this.#now)
-    const encryption = encryptionOf(layers, owner === 'nobody' ? undefined : owner)
-    const place = owner && deliverable(layers)
-    const fault = place && (await faultOf(place, encryption, wish))
-    if (fault !== undefined) return this.#refused(encryption, fault, wish)
-
-    const verdict = wish.verify === 'never' ? NOT_LOOKED_AT.verdict : judge(examined.evidence)
-    const isBare = wish.strip === 'signature' && verdict.result === 'pass'
-    const left = (isBare ? await this.#bare(layers) : undefined) ?? place
-    const isSuspect = encryption.result === 'unauthenticated' && wish.unauthenticated === 'defuse'
-    const delivered = left && isSuspect ? await this.#defused(left) : left
-    return {
-      verdict,
-      encryption,
-      examined,
-      delivery: delivered ? { kind: 'entity', place: delivered } : AS_IT_CAME,
-    }
+    const unopened = (await this.#unopened)!
+    return readingOf(layers, owner, wish, {
+      section: this.#section,
+      unopened,
+      signerTrust: this.#parts.signerTrust,
+      now: this.#now,
+      keep: octets => this.#keep(octets),
+    })
   }
 
-  /** Cipher text that may have been tampered with stays cipher text, and nothing in it counts. */
-  async #refused(encryption: Encryption, reason: string, wish: InboundWish): Promise<Reading> {
-    const unopened = await this.#unopened
-    const reading = await this.#reading(unopened!, undefined, { ...wish, decrypt: 'never' })
-    const notes = [...encryption.notes, `inexact-${reason}`]
-    return { ...reading, encryption: { ...encryption, result: 'refused', notes } }
-  }
-
-  /**
-   * What is behind the signature, if it can leave without it. Nobody has looked at the lines of what is
-   * signed opaquely: a CR or LF alone would be SMTP smuggling from the inside (CVE-2023-51764), and
-   * mending it would change what was signed.
-   */
-  async #bare(layers: Layers): Promise<Place | undefined> {
-    const place = unsigned(layers)
-    if (place === undefined) return undefined
-    const { content, entity } = place
-    const isWhole = entity.start === 0 && entity.end === content.sizeOctets
-    if (isWhole) return (await lineEndsOf(content)) === 'crlf' ? place : undefined
-    if (!entity.shape.eightBit) return place
-    // On its own, it can be made 7-bit for a next hop that takes nothing else (RFC 6152 §3).
-    const own = await heldOf(content.read(entity.start, entity.end), this.#parts.hold)
-    this.#held.push(own)
-    return { content: own, entity: await walk(own) }
-  }
-
-  /** The plaintext with nothing in it that a reader would fetch. */
-  async #defused(place: Place): Promise<Place> {
-    const harmless = await defuse(place.content)
-    if (harmless.kind === 'untouched') return place
-    const content = await heldOf(harmless.octets(), this.#parts.hold)
+  async #keep(octets: AsyncIterable<Buffer>): Promise<Place> {
+    const content = await heldOf(octets, this.#parts.hold)
     this.#held.push(content)
     return { content, entity: await walk(content) }
   }
@@ -239,12 +198,12 @@ export class InboundReader {
       inflatedOctets,
       deciphered: time?.measured,
       before: {
-        keyTags: new Set(this.#opened.map(({ keyTag }) => keyTag)),
+        keyTags: new Set(this.#opened.keys()),
         enough: this.#keysTried >= MAXIMUM_CONTENT_KEYS,
       },
       structures: this.#structures,
     }
-    const entity = await this.#root()
+    const entity = await this.#structure()
     if (entity === undefined) return undefined
     const unopened = keys && (await this.#unopened)
     if (unopened && unopened.layers.at(-1)?.kind !== 'encrypted') return unopened
@@ -253,29 +212,13 @@ export class InboundReader {
     return layers
   }
 
-  /** The message's structure, which is looked at once. */
-  #root(): Promise<Entity | undefined> {
-    this.#entity ??= walk(this.#content).catch((error: unknown) => {
+  #structure(): Promise<Entity | undefined> {
+    this.#root ??= walk(this.#content).catch((error: unknown) => {
       if (error instanceof PosternError && error.persistence === 'permanent') return undefined
       throw error
     })
-    return this.#entity
+    return this.#root
   }
-}
-
-/**
- * What is in a plaintext that its header fields do not declare, where that matters: a tag vouches for
- * all of it, a signature for all but its frame, and else nothing does.
- */
-async function faultOf(
-  place: Place,
-  { result, bySignature }: Encryption,
-  { unauthenticated }: InboundWish,
-): Promise<string | undefined> {
-  const isWhole = result === 'unauthenticated' && unauthenticated === 'strict'
-  if (!isWhole && !bySignature) return undefined
-  const exactness = await (isWhole ? exactnessOf(place) : frameExactnessOf(place))
-  return exactness.kind === 'exact' ? undefined : exactness.reason
 }
 
 /** Whether anything in a header section says that there is more to the body than text. */
@@ -291,47 +234,6 @@ function isClosed({ layers }: Layers): boolean {
   return last?.kind === 'encrypted' || layers.some(({ kind }) => kind === 'compressed')
 }
 
-/**
- * What is behind the last layer of encryption that was opened. A signature around that goes with it; one
- * inside stays. Compression goes where nothing else is around it.
- */
-function deliverable({ layers, places }: Layers): Place | undefined {
-  let cut = 0
-  for (const [at, layer] of layers.entries()) {
-    const opened = layer.kind === 'encrypted' && layer.opening.kind === 'opened'
-    const inflated = layer.kind === 'compressed' && layer.outcome === 'inflated' && cut === at
-    if (opened || inflated) cut = at + 1
-  }
-  return cut === 0 ? undefined : places[cut]
-}
-
-/** What is behind the signature that was judged, where that is the last layer. */
-function unsigned({ layers, places }: Layers): Place | undefined {
-  return layers.at(-1)?.kind === 'signed' ? places[layers.length] : undefined
-}
-
-type Owner = 'own' | 'domain'
-
 /** A message has one; each more costs as much as the message is large. */
 const MAXIMUM_CONTENT_KEYS = 3
 const TRIED: ReadonlySet<string> = new Set(['opened', 'failed', 'unfit'])
-const AS_IT_CAME: Delivery = { kind: 'as-it-came' }
-
-function without(code: string, reason: string, encryption: Encryption['result'] = 'none'): Reading {
-  return {
-    verdict: { result: 'none', code, reason, signer: undefined, notes: [] },
-    encryption: { result: encryption, notes: [] },
-    examined: undefined,
-    delivery: AS_IT_CAME,
-  }
-}
-
-const UNWISHED = ['not-looked-at', 'signatures are not looked at here'] as const
-const NOT_VERIFIED = without(...UNWISHED)
-const NOT_LOOKED_AT = without(...UNWISHED, 'not-looked-at')
-const PLAIN = without('not-signed', 'the message is not signed')
-const UNREADABLE_STRUCTURE = without(
-  'structure',
-  'the message has too many or too deeply nested parts to look at',
-  'not-looked-at',
-)

@@ -35,7 +35,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     row: 'B68',
     defect: 'what was opened leaves as it came',
-    file: 'src/gateway/inbound.ts',
+    file: 'src/gateway/reading.ts',
     find: 'return cut === 0 ? undefined : places[cut]',
     replace: 'return undefined',
     tests: PUBLISHED,

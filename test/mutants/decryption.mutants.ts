@@ -7,6 +7,7 @@ const LAYERS = 'src/crypto/smime/layers.ts'
 const READ_ENVELOPED = 'src/crypto/cms/read-enveloped-data.ts'
 const READ_RECIPIENT = 'src/crypto/cms/read-recipient-info.ts'
 const INBOUND = 'src/gateway/inbound.ts'
+const READING = 'src/gateway/reading.ts'
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -69,7 +70,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     row: 'B3',
     defect: 'what nothing vouches for is not looked at',
-    file: INBOUND,
+    file: READING,
     find: 'if (!isWhole && !bySignature) return undefined',
     replace: 'if (!bySignature) return undefined',
     tests: ATTACKS,
@@ -77,7 +78,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     row: 'B3',
     defect: 'what stands around a signature is not looked at',
-    file: INBOUND,
+    file: READING,
     find: 'if (!isWhole && !bySignature) return undefined',
     replace: 'if (!isWhole) return undefined',
     tests: ['test/attacks/decryption.test.ts', 'test/mail/exactness.test.ts'],

@@ -9,6 +9,7 @@
 import { relative } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type IdentityFault, loadIdentities } from '../certstore/identities.ts'
+import { readTrustFiles } from '../certstore/trust.ts'
 import { ConfigFaults, type Fault, printFault } from '../config/fault.ts'
 import { type LoadedConfig, loadConfig } from '../config/load.ts'
 import { visible } from '../log.ts'
@@ -39,7 +40,9 @@ interface Findings {
 
 async function findingsOf(file: string): Promise<Findings> {
   try {
-    return await withIdentities(await loadConfig(file, process.env))
+    const loaded = await loadConfig(file, process.env)
+    const { faults, warnings } = await withIdentities(loaded)
+    return { faults, warnings: [...warnings, ...(await doubtsAboutTrust(loaded))] }
   } catch (error) {
     if (error instanceof ConfigFaults) return error
     throw error
@@ -57,6 +60,21 @@ async function withIdentities({ config, warnings, faultAt }: LoadedConfig): Prom
         return faultAt(pathOf(configPath), `${name}: ${message}`, advice, 'nothing')
       })
   return { faults: told('error'), warnings: [...warnings, ...told('warning')] }
+}
+
+/** Files of authorities in which something is wrong, and none that holds one. */
+async function doubtsAboutTrust({ config, faultAt }: LoadedConfig): Promise<Fault[]> {
+  const doubts: Fault[] = []
+  let authorities = 0
+  for (const [index, path] of config.trust.anchors.entries()) {
+    const { anchors, faults } = await readTrustFiles([path])
+    authorities += anchors.length
+    for (const fault of faults)
+      doubts.push(faultAt(['trust', 'anchors', index], visible(fault), FIT_FOR_TRUST, 'nothing'))
+  }
+  if (authorities === 0 && config.trust.anchors.length > 0)
+    doubts.push(faultAt(['trust', 'anchors'], ...NOBODY_TRUSTED, 'nothing'))
+  return doubts
 }
 
 /** `identities[0]` is `['identities', 0]`. */
@@ -85,6 +103,12 @@ function counted(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`
 }
 
+const FIT_FOR_TRUST =
+  'authorities and revocation lists belong here, as .pem .crt .cer .der .p7b .sst .crl'
+const NOBODY_TRUSTED = [
+  'no authority in there: no signature will be good, and no certificate of a recipient usable',
+  'put the authorities of your partners there',
+] as const
 const HELP = '--help'
 const USAGE = `usage: postern check [--config FILE]
 

@@ -53,6 +53,8 @@ export class ConfigFiles {
       await this.#checkSecret(user?.password, ['auth', 'users', index, 'password'])
     for (const { what, value, path } of filesOfSources(config.certificates ?? []))
       await this.#checkSource(what, value, path)
+    for (const [index, anchor] of (config.trust?.anchors ?? []).entries())
+      await this.#checkReadable(anchor, ['trust', 'anchors', index])
     await this.#checkStampKey(config.stamp?.key)
     for (const [index, pin] of (config.directory?.pins ?? []).entries())
       if (pin && 'issuer' in pin)

@@ -74,7 +74,8 @@ async function textOf(file: string): Promise<string> {
     return await readFile(file, 'utf8')
   } catch (error) {
     const place = { file, line: 1, column: 1, path: '', value: '' }
-    const message = `cannot be read: ${(error as NodeJS.ErrnoException).code ?? 'unknown reason'}`
+    const code = (error as NodeJS.ErrnoException).code ?? 'unknown reason'
+    const message = code === 'ENOENT' ? 'does not exist' : `cannot be read: ${code}`
     throw new ConfigFaults([{ ...place, message, advice: 'name another with --config FILE' }], [])
   }
 }

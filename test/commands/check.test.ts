@@ -109,10 +109,47 @@ describe('identities', () => {
   })
 })
 
+describe('authorities', () => {
+  const place = join(folder, 'authorities')
+  const config = join(place, 'postern.yaml')
+  mkdirSync(place)
+  const text = readFileSync(join(broken, '05-folder-not-there', 'postern.yaml'), 'utf8')
+  writeIdentity(join(place, 'ann.pem'), 'ann@example.test')
+  const more = 'trust: { anchors: [trust/], revocation: soft }\n'
+  writeFileSync(config, text.replace('no-such-folder/', 'ann.pem') + more)
+  const line = text.split('\n').length
+
+  test('a folder that is not there is a fault: nobody would be believed', async () => {
+    const { code, text: told } = await run('--config', config)
+    expect(told).toContain(`:${line}:20 trust.anchors[0]: "trust/" does not exist\n`)
+    expect(code).toBe(1)
+  })
+
+  test('a folder without an authority is a warning, and so is what is none', async () => {
+    mkdirSync(join(place, 'trust'))
+    const empty = await run('--config', config)
+    expect(empty.text).toContain('warning: trust.anchors: no authority in there: no signature')
+    const [key, usage] = ['/CN=Bob', 'basicConstraints=critical,CA:FALSE']
+    writeFileSync(join(place, 'trust', 'bob.pem'), certificateOf(key, usage))
+    const { code, text: told } = await run('--config', config)
+    expect(told).toMatch(/warning: trust\.anchors\[0\]: .*bob\.pem: CN=Bob is no authority\n/)
+    expect(told).toContain('warning: trust.anchors: no authority in there')
+    expect(code).toBe(0)
+  })
+
+  test('an authority is enough', async () => {
+    rmSync(join(place, 'trust', 'bob.pem'))
+    const usage = 'keyUsage=critical,keyCertSign,cRLSign'
+    writeFileSync(join(place, 'trust', 'ca.pem'), certificateOf('/CN=Some CA', usage))
+    const { text: told } = await run('--config', config)
+    expect(told).not.toContain('trust')
+  })
+})
+
 describe('arguments', () => {
   test('a file that is not there is a fault', async () => {
     const { code, text } = await run('--config', join(folder, 'nowhere.yaml'))
-    expect(text).toContain('nowhere.yaml:1:1 cannot be read: ENOENT')
+    expect(text).toContain('nowhere.yaml:1:1 does not exist')
     expect(code).toBe(1)
   })
 
@@ -126,6 +163,17 @@ describe('arguments', () => {
     expect(await run('--help')).toEqual({ code: 0, text: expect.stringMatching(/^usage: /) })
   })
 })
+
+/** A self-signed certificate with an extension. */
+function certificateOf(subject: string, extension: string): string {
+  const made = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
+  const key = join(folder, 'some.key')
+  return execFileSync(
+    'openssl',
+    ['req', ...made, '-keyout', key, '-subj', subject, '-addext', extension],
+    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+  )
+}
 
 /** A self-signed identity, key and certificate in one file. */
 function writeIdentity(file: string, address: string): string {

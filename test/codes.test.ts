@@ -1,12 +1,20 @@
 /**
  * docs/codes.md tells every code that a stamp may bear, and no other.
  */
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { expect, test } from 'vitest'
 
 const top = resolve(import.meta.dirname, '..')
-const source = (file: string): string => readFileSync(resolve(top, 'src', file), 'utf8')
+/** A file below src/, or all of a folder. */
+function source(place: string): string {
+  const path = resolve(top, 'src', place)
+  if (place.includes('.')) return readFileSync(path, 'utf8')
+  return readdirSync(path)
+    .filter(name => name.endsWith('.ts'))
+    .map(name => readFileSync(resolve(path, name), 'utf8'))
+    .join('\n')
+}
 const described = new Set(
   [...source('../docs/codes.md').matchAll(/`([a-z0-9…-]+)`/g)].map(match => match[1]!),
 )
@@ -34,11 +42,10 @@ const RENAMED = new Set([
 
 const codes = [
   ...found('policy/verdict.ts', /code: '([a-z0-9-]+)'/g),
-  ...found('gateway/evidence.ts', /code: '([a-z0-9-]+)'/g),
-  ...found('gateway/evidence.ts', /\['[a-z-]+', '([a-z-]+-mismatch)'\]/g),
-  ...found('gateway/inbound.ts', /without\(\s*'([a-z-]+)'/g),
-  ...found('gateway/inbound-octets.ts', /code: '([a-z-]+)'/g),
-  ...found('gateway/inbound-octets.ts', /\.\.\.encryption\.notes, '([a-z-]+)'/g),
+  ...found('gateway', /code: '([a-z0-9-]+)'/g),
+  ...found('gateway', /\['[a-z-]+', '([a-z-]+-mismatch)'\]/g),
+  ...found('gateway', /without\(\s*'([a-z-]+)'/g),
+  ...found('gateway', /\.\.\.encryption\.notes, '([a-z-]+)'/g),
   ...found('policy/verdict.ts', /notes\.push\('([a-z-]+)'/g),
   ...found('crypto/cms/verify-signer.ts', /(?:bad|unverifiable)\('([a-z-]+)'/g),
   ...found('crypto/smime/verify.ts', /malformed\('([a-z-]+)'/g),
@@ -58,7 +65,7 @@ const codes = [
   ...union('mail/author.ts', 'AuthorNote'),
   ...union('crypto/smime/decrypt.ts', 'UnreadableReason'),
   ...union('crypto/cms/read-enveloped-data.ts', 'EnvelopedRefusal'),
-  ...union('gateway/stamp.ts', 'EncryptionResult'),
+  ...union('gateway', 'EncryptionResult'),
   ...union('policy/verdict.ts', 'VerdictResult'),
 ].filter(code => !RENAMED.has(code))
 

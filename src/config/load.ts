@@ -25,6 +25,7 @@ import { type ConfigDocument, type Environment, readDocument } from './document.
 import { ConfigFaults, type ConfigPath, type Fault } from './fault.ts'
 import { ConfigFiles } from './files.ts'
 import { findingsIn } from './findings.ts'
+import { checkBrackets } from './rule-checks.ts'
 import { defaultWorkers, type ParsedConfig } from './schema.ts'
 import { shapeOf } from './shape.ts'
 import { certificateSourcesOf } from './source-checks.ts'
@@ -56,7 +57,8 @@ export async function loadConfig(
   const at = findingsIn(document)
   const files = new ConfigFiles(dirname(resolve(file)), at)
   const wholeRules = !shape.faults.some(fault => fault.path.startsWith('rules'))
-  const related = [...crossCheck(shape.salvaged, wholeRules, at)]
+  const brackets = checkBrackets(document.value, at)
+  const related = [...crossCheck(shape.salvaged, wholeRules, at), ...brackets]
   await files.check(shape.salvaged, now)
   const config = shape.parsed && (await assemble(shape.parsed, files))
 

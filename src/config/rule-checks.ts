@@ -94,6 +94,30 @@ function* checkNames({ rules = [] }: PartialConfig, at: Findings): Generator<Fin
   }
 }
 
+/**
+ * YAML takes brackets for a list: `subject: [encrypt]` waits for the bare word, anywhere in a subject, and
+ * takes it out of every sentence that holds it.
+ *
+ * @param written The configuration as YAML has it.
+ */
+export function* checkBrackets(written: unknown, at: Findings): Generator<Finding> {
+  const { rules } = (written ?? {}) as { readonly rules?: unknown }
+  if (!Array.isArray(rules)) return
+  for (const [index, rule] of rules.entries()) {
+    const subject: unknown = rule?.when?.subject
+    if (!Array.isArray(subject) || subject.length !== 1 || !isBareWord(subject[0])) continue
+    yield at.warning(
+      ['rules', index, 'when', 'subject'],
+      'waits for the word without brackets, which YAML takes for a list',
+      'write "[word]" in quotes where the brackets stand in the subject, else the word alone',
+    )
+  }
+}
+
+function isBareWord(word: unknown): boolean {
+  return typeof word === 'string' && !word.startsWith('[')
+}
+
 /** A rule that an earlier one always decides for is a mistake in the order. */
 function* checkOrder({ rules = [] }: PartialConfig, at: Findings): Generator<Finding> {
   for (const [index, rule] of rules.entries()) {
@@ -105,9 +129,10 @@ function* checkOrder({ rules = [] }: PartialConfig, at: Findings): Generator<Fin
     )
     if (covers.includes(-1)) continue
     const names = new Set(covers.flatMap(other => (other === undefined ? [] : [`rules[${other}]`])))
+    const verb = names.size === 1 ? 'matches' : 'match'
     yield at.warning(
       ['rules', index],
-      `is never reached: ${[...names].join(' and ')} always match first`,
+      `is never reached: ${[...names].join(' and ')} always ${verb} first`,
       'move it up, or take it out',
       'nothing',
     )

@@ -260,14 +260,16 @@ const log = z
 export const configSchema = z.strictObject({
   hostname: domain('our name in greetings and trace fields: a domain name'),
   domains: z
-    .array(domain('a domain'))
+    .array(domain('a domain such as example.com; each in full, no @ and no pattern'))
     .min(1)
-    .meta({ description: 'our domains: a recipient there is inbound, any other outbound' }),
+    .meta({
+      description: 'a list of our domains: a recipient there is inbound, any other outbound',
+    }),
   listen: z.array(listener).min(1).meta({ description: 'listeners, each { address, port, tls }' }),
   relayFrom: z
     .array(network('192.0.2.1 or 192.0.2.0/24'))
     .prefault([])
-    .meta({ description: 'clients that may send outbound mail: addresses and networks' }),
+    .meta({ description: 'a list of clients that may send outbound mail: addresses and networks' }),
   tls: tls.optional(),
   auth: auth.prefault({}),
   nextHop: nextHops,

@@ -68,8 +68,11 @@ function branchMeant(
   branches: readonly (readonly Issue[])[],
   value: unknown,
 ): readonly Issue[] | undefined {
-  if (!isRecord(value) && !Array.isArray(value))
-    return branches.find(([first]) => first?.code !== 'invalid_type')
+  if (!isRecord(value) && !Array.isArray(value)) {
+    const fitting = branches.filter(([first]) => first?.code !== 'invalid_type')
+    // What says how such a value is written tells more than that it is not some word.
+    return fitting.find(([first]) => first?.code === 'custom') ?? fitting[0]
+  }
   const within = branches.filter(issues => !issues.some(isAboutTheWhole))
   return within.sort((a, b) => strangeness(a) - strangeness(b))[0]
 }
@@ -118,7 +121,8 @@ function stepInto(schema: Schema, step: string | number): Schema | undefined {
   const { def } = schema._zod as { def: Definition }
   switch (def.type) {
     case 'object':
-      return Object.hasOwn(def.shape ?? {}, step) ? def.shape![step] : def.catchall
+      if (Object.hasOwn(def.shape ?? {}, step)) return def.shape![step]
+      return isNever(def.catchall) ? undefined : def.catchall
     case 'array':
       return def.element
     case 'record':
@@ -128,6 +132,11 @@ function stepInto(schema: Schema, step: string | number): Schema | undefined {
     default:
       return undefined
   }
+}
+
+/** A strict object takes nothing that it does not name. */
+function isNever(schema: Schema | undefined): boolean {
+  return schema?._zod.def.type === 'never'
 }
 
 function descriptionOf(schema: Schema | undefined): string | undefined {

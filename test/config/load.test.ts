@@ -517,6 +517,10 @@ describe('options side by side', () => {
     [outbound('{ strip: signature }'), 'rules[0].then.strip: "signature" is about inbound mail'],
     [{ admin: '{ address: 192.0.2.1, port: 80 }' }, 'admin.address: "192.0.2.1" can be reached'],
     [{ limits: '{ connections: 10 }' }, 'limits.connectionsPerAddress: is more than'],
+    [
+      { rules: '[{ name: a, when: { subject: [encrypt] }, then: {} }]' },
+      'rules[0].when.subject: a list waits for the word without brackets',
+    ],
   ])('%j is a warning', async (part, message) => {
     const { faults, warnings } = await told(part)
     expect(faults).toEqual([])
@@ -539,6 +543,27 @@ describe('options side by side', () => {
     expect(warnings.some(text => text.includes('rules[1]: is never reached: rules[0]'))).toBe(
       hidden,
     )
+  })
+
+  test.each(['"[encrypt]"', 'encrypt', '["[encrypt]"]', '[encrypt, secret]'])(
+    'a subject of %s is meant as it is written',
+    async subject => {
+      const { faults, warnings } = await told({
+        rules: `[{ name: a, when: { subject: ${subject} }, then: {} }]`,
+      })
+      expect([...faults, ...warnings]).toEqual([])
+    },
+  )
+
+  test.each<[string, string, string]>([
+    ['{ harvested: { wait: 1d } }', 'wait: "1d" is no time: a number', 'wait takes: how long'],
+    ['{ harvested: { perDay: x } }', 'perDay: "x" is no whole number', 'perDay takes: new cert'],
+    ['{ ldap: { url: a.test, base: x } }', 'ldap.url: "a.test" is no', 'url takes: ldap://HOST'],
+    ['{ smimea: { probe: "*" } }', 'smimea.probe: "*" is no domain', 'probe takes: a name'],
+  ])('of the source %s the option itself is explained', async (source, message, advice) => {
+    const { faults, advice: advised } = await told({ certificates: `[${source}]` })
+    expect(faults).toEqual([expect.stringContaining(message)])
+    expect(advised).toEqual([expect.stringContaining(advice)])
   })
 
   test('two rules, one for each direction, hide what comes behind them', async () => {

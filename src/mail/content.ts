@@ -202,24 +202,12 @@ class MemoryPart {
   }
 
   /**
-   * Holds a chunk as far as there is room for it. A small one is copied, for a slice of a socket's
-   * buffer would keep the whole of it alive.
+   * Holds a chunk as far as there is room for it.
    *
-   * @returns How many octets are held now.
+   * @returns How many of its octets are held.
    */
   append(chunk: Buffer): number {
-    if (chunk.length >= KEEP_OCTETS && chunk.length * 2 >= chunk.buffer.byteLength) {
-      if (!this.#reserve(chunk.length)) return 0
-      this.pieces.push(chunk)
-      this.#pieceStart = -1
-      this.sizeOctets += chunk.length
-      return chunk.length
-    }
-    let held = 0
-    while (held < chunk.length) {
-      if (this.#slabUsed === this.#slab.length && !this.#newSlab(chunk.length - held)) break
-      held += this.#copy(chunk, held)
-    }
+    const held = isWorthKeeping(chunk) ? this.#keep(chunk) : this.#copy(chunk)
     this.sizeOctets += held
     return held
   }
@@ -232,7 +220,24 @@ class MemoryPart {
     this.#slabUsed = 0
   }
 
-  #copy(chunk: Buffer, from: number): number {
+  #keep(chunk: Buffer): number {
+    if (!this.#reserve(chunk.length)) return 0
+    this.pieces.push(chunk)
+    this.#pieceStart = -1
+    return chunk.length
+  }
+
+  #copy(chunk: Buffer): number {
+    let copied = 0
+    while (copied < chunk.length) {
+      if (this.#slabUsed === this.#slab.length && !this.#newSlab(chunk.length - copied)) break
+      copied += this.#fillSlab(chunk, copied)
+    }
+    return copied
+  }
+
+  /** What lies side by side in a slab is one piece, which grows. */
+  #fillSlab(chunk: Buffer, from: number): number {
     const copied = chunk.copy(this.#slab, this.#slabUsed, from)
     if (this.#pieceStart < 0) this.#pieceStart = this.#slabUsed
     else this.pieces.pop()
@@ -259,6 +264,11 @@ class MemoryPart {
   }
 }
 
+/** The small part of a buffer, such as a socket's, would keep the whole of it alive. */
+function isWorthKeeping({ length, buffer }: Buffer): boolean {
+  return length >= KEEP_OCTETS && length * 2 >= buffer.byteLength
+}
+
 function slice(piece: Buffer, start: number, end: number): Buffer {
   return start <= 0 && end >= piece.length ? piece : piece.subarray(Math.max(start, 0), end)
 }
@@ -272,7 +282,6 @@ const UNBOUNDED: ContentStore = {
   reserve: () => true,
   release() {},
 }
-/** A chunk of this size is kept as it is, unless it is the smaller half of a buffer. */
 const KEEP_OCTETS = 16 * 1024
 const MIN_SLAB = 8 * 1024
 const MAX_SLAB = 64 * 1024

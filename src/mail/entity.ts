@@ -189,7 +189,7 @@ export class EntityWalker {
 
   /** What comes is the body of a message that has no parts. */
   get inLeaf(): boolean {
-    return this.#headerStart < 0 && this.#open.length === 1 && this.#boundaries.size === 0
+    return !this.#inHeader && this.#open.length === 1 && this.#boundaries.size === 0
   }
 
   push(chunk: Buffer): void {
@@ -213,17 +213,21 @@ export class EntityWalker {
     return Object.assign(root, { shape })
   }
 
+  get #inHeader(): boolean {
+    return this.#headerStart >= 0
+  }
+
   #scan(final: boolean): void {
     const window = this.#window.length === 1 ? this.#window[0]! : Buffer.concat(this.#window)
     let at = 0
     for (;;) {
-      if (this.#headerStart >= 0) {
+      if (this.#inHeader) {
         const bodyStart = this.#scanHeader(window, at, final)
         if (bodyStart < 0) break
         at = bodyStart
       } else {
         at = this.#scanBody(window, at, final)
-        if (this.#headerStart < 0) break
+        if (!this.#inHeader) break
       }
     }
     this.#offset += at
@@ -266,27 +270,30 @@ export class EntityWalker {
       const lineFeed = window.indexOf(LF, line)
       if (lineFeed < 0 && !final && window.length - line <= MAX_DELIMITER_OCTETS) break
       const next = lineFeed < 0 ? window.length : lineFeed + 1
-      if (this.#lineOctets === 0 && this.#boundaries.size > 0 && isDashed(window, line)) {
-        const boundary = this.#boundaries.at(window, line, next)
-        if (boundary) {
-          count8Bit(shape, window, counted, line)
-          this.#passDelimiter(boundary, window, line, next)
-          if (this.#headerStart >= 0) return next
-          shape = this.#shape
-          counted = next
-          line = next
-          continue
-        }
+      const delimiter = this.#delimiterAt(window, line, next)
+      if (delimiter) {
+        count8Bit(shape, window, counted, line)
+        this.#passDelimiter(delimiter, window, line, next)
+        if (this.#inHeader) return next
+        shape = this.#shape
+        counted = next
+      } else {
+        const lineEnd = lineFeed < 0 ? 0 : lineFeed > line && window[lineFeed - 1] === CR ? 2 : 1
+        const octets = this.#lineOctets + next - line - lineEnd
+        if (octets > shape.longestLineOctets) shape.longestLineOctets = octets
+        this.#lineOctets = lineFeed < 0 ? octets : 0
+        this.#lineEnd = lineEnd
       }
-      const lineEnd = lineFeed < 0 ? 0 : lineFeed > line && window[lineFeed - 1] === CR ? 2 : 1
-      const octets = this.#lineOctets + next - line - lineEnd
-      if (octets > shape.longestLineOctets) shape.longestLineOctets = octets
-      this.#lineOctets = lineFeed < 0 ? octets : 0
-      this.#lineEnd = lineEnd
       line = next
     }
     count8Bit(shape, window, counted, line)
     return line
+  }
+
+  /** The delimiter that a line is, if all of it is in the window and it is one. */
+  #delimiterAt(window: Buffer, line: number, next: number): Delimiter<OpenEntity> | undefined {
+    if (this.#lineOctets > 0 || this.#boundaries.size === 0) return undefined
+    return isDashed(window, line) ? this.#boundaries.at(window, line, next) : undefined
   }
 
   #passDelimiter(
@@ -294,7 +301,7 @@ export class EntityWalker {
     window: Buffer,
     line: number,
     next: number,
-  ) {
+  ): void {
     const end = this.#offset + line - this.#lineEnd
     const frame = multipart.multipart!
     this.#closeDownTo(this.#open.indexOf(multipart) + 1, end)

@@ -7,6 +7,7 @@
  * @module
  */
 import { type LogFields, visible } from '../log.ts'
+import { asksForSigner } from '../policy/decide.ts'
 import { inboundReason } from '../policy/inbound.ts'
 import { NO_ROOM_FOR_COPY } from './author-copy.ts'
 import type { Decision } from './decision.ts'
@@ -34,6 +35,7 @@ export function recipientForLog(
     treatment: treatment.kind,
     reason: reasonOf(decision, reading),
     identity: signer && findings.signer.kind === 'found' ? findings.signer.identity : undefined,
+    notSigned: whyNotSigned(decision),
     ...encryptionForLog(decision),
     ...copyForLog(decision),
     ...(reading && readingForLog(reading)),
@@ -44,6 +46,13 @@ function reasonOf({ treatment, wish }: Decision, reading: Reading | undefined): 
   if (reading && treatment.kind === 'relay')
     return inboundReason(wish, reading.verdict, reading.encryption.result)
   return 'reason' in treatment ? visible(treatment.reason) : undefined
+}
+
+/** Of what is encrypted alone; of what is not treated at all, it is the reason. */
+function whyNotSigned({ treatment, wish, facts, findings }: Decision): string | undefined {
+  const { signer } = findings
+  if (treatment.kind !== 'encrypt' || treatment.sign || signer.kind === 'found') return undefined
+  return asksForSigner(wish, facts.classes) ? visible(signer.reason) : undefined
 }
 
 function encryptionForLog({ found }: Decision): LogFields {

@@ -108,7 +108,10 @@ export function explainTreatment(
 ): Explanation {
   return {
     action: actionOf(treatment),
-    reason: 'reason' in treatment ? treatment.reason : doneReason(wish, findings, treatment),
+    reason:
+      'reason' in treatment
+        ? treatment.reason
+        : `rule ${wish.rule} ${[...doneReasons(wish, classes, findings, treatment)].join('; ')}`,
     change: [...changesOf(wish, classes, treatment)],
   }
 }
@@ -175,14 +178,20 @@ function plainReason(wish: Wish, { signer, certificate }: Findings): string {
   return `rule ${wish.rule} ${reasons.join('; ') || 'asks for no signature'}`
 }
 
-/** Why a message was treated as it was. */
-function doneReason(wish: Wish, { signer, certificate }: Findings, treatment: Treatment): string {
-  const reasons = []
-  if (treatment.kind === 'encrypt')
-    reasons.push(`encrypts ${DEGREE[wish.encrypt]}, with ${whyNot(certificate)}`)
-  if (treatment.kind === 'sign' || (treatment.kind === 'encrypt' && treatment.sign))
-    reasons.push(`signs ${DEGREE[wish.sign]}, with ${reasonOf(signer)}`)
-  return `rule ${wish.rule} ${reasons.join('; ')}`
+/** Why a message was treated as it was, and why not as it was wished besides. */
+function* doneReasons(
+  wish: Wish,
+  classes: ReadonlySet<MessageClass>,
+  { signer, certificate }: Findings,
+  treatment: Treatment,
+): Generator<string> {
+  const isEncrypted = treatment.kind === 'encrypt'
+  if (isEncrypted) yield `encrypts ${DEGREE[wish.encrypt]}, with ${whyNot(certificate)}`
+  else if (asksForCertificate(wish, classes))
+    yield `encrypts ${DEGREE[wish.encrypt]}, and ${whyNot(certificate)}`
+  if (treatment.kind === 'sign' || (isEncrypted && treatment.sign))
+    yield `signs ${DEGREE[wish.sign]}, with ${reasonOf(signer)}`
+  else if (asksForSigner(wish, classes)) yield `signs ${DEGREE[wish.sign]}, and ${reasonOf(signer)}`
 }
 
 function actionOf(treatment: Treatment): string {

@@ -6,6 +6,7 @@ import { createDirectory } from '../../src/certstore/directory.ts'
 import { type Identities, loadIdentities } from '../../src/certstore/identities.ts'
 import { type Certificate, parseCertificate } from '../../src/crypto/x509/certificate.ts'
 import { identityPem, issue } from '../../src/crypto/x509/issue.ts'
+import type { Degree } from '../../src/policy/treatment.ts'
 import { clearMessage, signedData } from '../crypto/smime/signed-message.ts'
 import { TestClient } from '../support/client.ts'
 import { authorityOf, HELLO, infoBy } from '../support/crafted-signatures.ts'
@@ -104,6 +105,17 @@ describe('outbound: who can open it', () => {
     })
   })
 
+  test('and why nobody signs it', async () => {
+    const scene = await sceneWith('rsa-2048', 'when-possible')
+    await send(scene.house)
+    expect(lastRecipient(scene.house)).not.toHaveProperty('notSigned')
+    await send(scene.house, 'zoe@example.test')
+    expect(lastRecipient(scene.house)).toMatchObject({
+      treatment: 'encrypt',
+      notSigned: 'no identity bears the address of its author',
+    })
+  })
+
   test('why the author cannot', async () => {
     const scene = await sceneWith('p-256')
     await send(scene.house)
@@ -139,7 +151,7 @@ function lastRecipient(house: TestHouse): Record<string, unknown> {
 }
 
 /** Alice of ours, who wishes copies, and Ann, who has two devices. */
-async function sceneWith(key: 'rsa-2048' | 'p-256') {
+async function sceneWith(key: 'rsa-2048' | 'p-256', sign: Degree = 'never') {
   const folder = await temporaryFolder('message-log')
   open.push({ close: () => folder.remove() })
   const made = await makeIdentityFolder(folder.path, {})
@@ -159,7 +171,7 @@ async function sceneWith(key: 'rsa-2048' | 'p-256') {
   const { identities } = await loadIdentities([source], new Date())
   const issued = [await person(ANN, 'rsa-2048', ago(1)), await person(ANN, 'rsa-2048', ago(2))]
   const devices = issued.map(({ der }) => parseCertificate(der))
-  const house = await houseOf(identities, devices, [made.root.der, made.issuing.der])
+  const house = await houseOf(identities, devices, [made.root.der, made.issuing.der], sign)
   return { house, devices, alice: parseCertificate(alice.der) }
 }
 
@@ -167,6 +179,7 @@ async function houseOf(
   identities: Identities,
   devices: readonly Certificate[],
   [root, issuing]: readonly Buffer[],
+  sign: Degree,
 ): Promise<TestHouse> {
   const found = devices.map(certificate => ({
     certificate,
@@ -184,7 +197,7 @@ async function houseOf(
   }
   const directory = createDirectory([people], trust, () => new Date(), { devices: 'all' })
   const wish = { encrypt: 'always', encryptToAuthor: true } as const
-  const house = await startHouse({ identities, directory, rules: [rule('out', 'never', wish)] })
+  const house = await startHouse({ identities, directory, rules: [rule('out', sign, wish)] })
   open.push(house)
   return house
 }

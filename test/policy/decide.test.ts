@@ -272,6 +272,25 @@ describe('explainTreatment', () => {
     })
   })
 
+  test('half of what was wished names what is missing for the other half', () => {
+    const wanted = wish({ sign: 'when-possible', encrypt: 'when-possible' })
+    const reason = (signer: SignerFinding, certificate: CertificateFinding, name?: MessageClass) =>
+      explainTreatment(wanted, new Set(name ? [name] : []), signer, certificate).reason
+    expect(reason(SIGNERS[1]!, VALID)).toBe(
+      'rule r encrypts when possible, with certificate CN=Bob; ' +
+        'signs when possible, and no identity bears ann@example.test',
+    )
+    const expired = { kind: 'invalid', reason: 'it has expired' } as const
+    expect(reason(SIGNERS[0]!, expired)).toBe(
+      'rule r encrypts when possible, and it has expired; ' +
+        'signs when possible, with identity ann@example.test',
+    )
+    // What is signed already is not signed again, whoever could.
+    expect(reason(SIGNERS[1]!, VALID, 'signed')).toBe(
+      'rule r encrypts when possible, with certificate CN=Bob',
+    )
+  })
+
   test('every treatment has a reason, and only the untouchable nothing that would change it', () => {
     for (const sign of DEGREES)
       for (const encrypt of DEGREES)

@@ -84,6 +84,7 @@ class Trip implements Transaction {
   readonly #turnstile: Turnstile
   readonly #client: Client
   readonly #opening: Opening
+  /** By the direction, and the name of the next hop. */
   readonly #offers = new Map<string, Offer>()
   readonly #recipients: Recipient[] = []
   /** What inbound messages left as. */
@@ -103,7 +104,7 @@ class Trip implements Transaction {
     const direction = directionOf(forwardPath, this.#parts.domains)
     if (direction === 'outbound' && !this.#parts.mayRelay(this.#client))
       return reply('relay-denied')
-    const said = await this.#offer(direction).recipient(forwardPath, this.#gone.signal)
+    const said = await this.#offer(direction, direction).recipient(forwardPath, this.#gone.signal)
     if (isPositive(said))
       this.#recipients.push({ forwardPath, direction, search: this.#ask(forwardPath, direction) })
     return said
@@ -254,28 +255,36 @@ class Trip implements Transaction {
     const leaving = (reading: Reading): void => {
       for (const decision of group.decisions) this.#left.set(decision, reading)
     }
+    const { nextHop, forwardPaths, decisions } = group
+    const [{ direction }] = decisions
     return {
-      open: (signal: AbortSignal) => this.#offer(group.nextHop).take(group.forwardPaths, signal),
+      open: (signal: AbortSignal) => this.#offer(nextHop, direction).take(forwardPaths, signal),
       octets: (conversation: Parameters<typeof octetsOf>[2]) =>
         octetsOf(message, group, conversation, { received, stamping, now: date, leaving }),
     }
   }
 
-  #offer(name: string): Offer {
-    const known = this.#offers.get(name)
+  /** Inbound and outbound mail may go by one next hop, and not in one conversation. */
+  #offer(name: string, direction: Recipient['direction']): Offer {
+    const key = keyOf(name, direction)
+    const known = this.#offers.get(key)
     if (known) return known
     const nextHop = this.#parts.nextHops.get(name)
     if (!nextHop) throw new Error(`no next hop ${name}`)
-    const offer = new Offer(nextHop, name === 'outbound' ? this.#opening : veiled(this.#opening))
-    this.#offers.set(name, offer)
+    const opening = direction === 'outbound' ? this.#opening : veiled(this.#opening)
+    const offer = new Offer(nextHop, opening)
+    this.#offers.set(key, offer)
     return offer
   }
 
   /** Whoever waits for connections must not hold one that is of no use. */
   #releaseAllBut(wave: readonly Group[]): void {
-    for (const [name, offer] of this.#offers)
-      if (!wave.some(it => it.nextHop === name && it.forwardPaths.length === offer.accepted.length))
-        offer.abandon()
+    const isWanted = (key: string, offer: Offer): boolean =>
+      wave.some(
+        ({ nextHop, forwardPaths, decisions: [{ direction }] }) =>
+          keyOf(nextHop, direction) === key && offer.isFor(forwardPaths),
+      )
+    for (const [key, offer] of this.#offers) if (!isWanted(key, offer)) offer.abandon()
   }
 
   #release(): void {
@@ -325,6 +334,10 @@ export function directionOf(
 ): Recipient['direction'] {
   // RFC 5321 §4.5.1: <Postmaster> without a domain is ours.
   return mailbox.domain === '' || mailboxInDomains(mailbox, domains) ? 'inbound' : 'outbound'
+}
+
+function keyOf(nextHop: string, direction: Recipient['direction']): string {
+  return `${direction} ${nextHop}`
 }
 
 function openingOf(reversePath: ReversePath, parameters: EsmtpParameters): Opening {

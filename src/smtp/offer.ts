@@ -42,9 +42,13 @@ export class Offer {
     this.#patienceMs = keepMs
   }
 
-  /** Forward-paths that the next hop has accepted, in the order of RCPT. */
-  get accepted(): readonly ForwardPath[] {
-    return this.#accepted
+  /** Whether these are the forward-paths that the next hop has accepted, in the order of RCPT. */
+  isFor(forwardPaths: readonly ForwardPath[]): boolean {
+    // As many others may come here by a route: what is for them must not go to these.
+    return (
+      forwardPaths.length === this.#accepted.length &&
+      forwardPaths.every((path, index) => path === this.#accepted[index])
+    )
   }
 
   /** Offers one forward-path and hands the reply back; where MAIL was refused, that refusal. */
@@ -70,7 +74,7 @@ export class Offer {
     clearTimeout(this.#letGo)
     const open = this.#open
     const isWhole = this.#acceptedInOpen === this.#accepted.length
-    if (open && isWhole && forwardPaths.length === this.#accepted.length) {
+    if (open && isWhole && this.isFor(forwardPaths)) {
       this.#open = undefined
       const { conversation } = await open
       if (conversation.alive) return conversation

@@ -2,8 +2,15 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { rule } from '../gateway/house.ts'
 import { TestClient } from '../support/client.ts'
-import { ADDRESSES, type InboundWorld, makeInboundWorld, text } from '../support/inbound.ts'
+import {
+  ADDRESSES,
+  type InboundWorld,
+  inboundRule,
+  makeInboundWorld,
+  text,
+} from '../support/inbound.ts'
 
 let world: InboundWorld
 
@@ -59,6 +66,35 @@ test('B71 nor where the message goes another way for its signature', async () =>
     expect(inbound.messages).toEqual([])
     expect(review.messages.map(({ mail }) => mail.replace(/.* RET/, 'RET'))).toEqual(['RET=HDRS'])
     expect(review.messages[0]!.octets.toString()).toContain('canary-17')
+  } finally {
+    await other.close()
+  }
+})
+
+test('B71 nor where it goes the way of outbound mail, beside which it is kept apart', async () => {
+  const other = await makeInboundWorld({
+    rules: [rule('outbound', 'never'), inboundRule({ onBadSignature: { route: 'outbound' } })],
+  })
+  try {
+    const signed = (await other.signed(text('canary-71'), 'ann')).toString('latin1')
+    const altered = Buffer.from(signed.replace('canary-71', 'canary-17'), 'latin1')
+    const message = other.message(await other.encrypted(altered, ['bob']))
+    const client = await TestClient.open(other.house.port)
+    for (const to of [
+      [ADDRESSES.bob, ADDRESSES.ben],
+      [ADDRESSES.ben, ADDRESSES.bob],
+    ])
+      expect((await client.send(ADDRESSES.carol, to, message, ' RET=FULL')).end!.code).toBe(250)
+    client.close()
+    const { outbound, inbound } = other.house.sinks
+    expect(inbound.messages).toEqual([])
+    expect(outbound.messages).toHaveLength(4)
+    for (const { forwardPaths, mail, octets } of outbound.messages) {
+      const isForBob = forwardPaths.includes(ADDRESSES.bob)
+      expect(forwardPaths).toHaveLength(1)
+      expect(octets.includes('canary-17')).toBe(isForBob)
+      expect(mail).toMatch(isForBob ? / RET=HDRS$/ : / RET=FULL$/)
+    }
   } finally {
     await other.close()
   }

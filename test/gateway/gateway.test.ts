@@ -418,6 +418,25 @@ describe('an always that cannot be met', () => {
     expect(JSON.parse(written!)).toBe(name)
   })
 
+  test.each([
+    ['ours first', ['ann@example.test', 'bob@partner.test']],
+    ['ours last', ['bob@partner.test', 'ann@example.test']],
+  ])('route: by the next hop of others nobody gets what is theirs, %s', async (_, to) => {
+    const rules = [rule('partners', 'always', { otherwise: { route: 'inbound' } })]
+    const { port, sinks } = await house({ rules })
+    const { end } = await send(port, to)
+    expect(end?.code).toBe(250)
+    expect(sinks.outbound.messages).toHaveLength(0)
+    const taken = sinks.inbound.messages.map(({ forwardPaths, octets }) => [
+      forwardPaths.join(),
+      octets.includes('X-Postern-Unmet'),
+    ])
+    expect(taken.toSorted()).toEqual([
+      ['ann@example.test', false],
+      ['bob@partner.test', true],
+    ])
+  })
+
   test('route: a next hop that refuses the recipient there has the last word', async () => {
     const rules = [rule('partners', 'always', { otherwise: { route: 'review' } })]
     const { port, sinks, on } = await house({ rules })

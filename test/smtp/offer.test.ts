@@ -49,6 +49,20 @@ test('the open conversation is taken where it has heard of everybody', async () 
   ])
 })
 
+test('the open conversation is not taken for others, however many they are', async () => {
+  for (const others of [[CID], [ANN, CID], [CID, BEN], [ANN, BEN, CID]]) {
+    const { sink, offer } = await offered(5_000)
+    for (const path of [ANN, BEN]) expect((await offer.recipient(path, NEVER)).code).toBe(250)
+    const before = commandsOf(sink).length
+    const conversation = await offer.take(others, NEVER)
+    const heard = commandsOf(sink).slice(before)
+    conversation.destroy()
+    expect(heard.filter(line => line.startsWith('RCPT'))).toEqual(
+      others.map(({ mailbox }) => `RCPT TO:<${mailbox.toString()}>`),
+    )
+  }
+})
+
 test('after a pause, who was accepted before it is offered again, and a refusal then is heard', async () => {
   const refusedAgain = /ann@/
   let heard = 0

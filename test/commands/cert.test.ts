@@ -335,6 +335,10 @@ describe('the harvest', () => {
     const told = await run('why', address)
     expect(told.out).toContain(`  fingerprint  ${fingerprintOf(older)}`)
     expect(told.out).not.toContain(fingerprintOf(bob))
+    expect(told.out).toMatch(/^ {2}harvested {4}CN=bob.*: not asked for: a source ahead of the /m)
+    expect(told.out).toMatch(
+      /^ {2}chosen {7}the newest valid one of the first source that has any$/m,
+    )
   })
 
   test('accepted, and older than what is in use: it is told that nothing changes', async () => {

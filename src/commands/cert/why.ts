@@ -29,7 +29,9 @@ export async function why(
     const search = await directory.search(mailbox, AbortSignal.timeout(SEARCH_MS))
     const told = json
       ? JSON.stringify(inFields(search), undefined, 2)
-      : [inWords(mailbox.toString(), search), ...(await waitingRows(mailbox, config))].join('\n')
+      : [inWords(mailbox.toString(), search), ...(await heldBack(mailbox, config, search))].join(
+          '\n',
+        )
     console.log(told)
     tellFaults(faults, json)
     return search.kind === 'valid' ? 0 : 1
@@ -38,16 +40,22 @@ export async function why(
   }
 }
 
-/** What signed mail has brought and is not used yet. */
-async function waitingRows(mailbox: Mailbox, config: Config): Promise<string[]> {
+/** What signed mail has brought and is not used: not yet, or because another source is asked first. */
+async function heldBack(mailbox: Mailbox, config: Config, search: Search): Promise<string[]> {
   if (!config.certificates.some(({ kind }) => kind === 'harvested')) return []
   const record = await withHarvest(config, harvest => harvest.record(mailbox))
   const now = Date.now()
+  const seen = new Set(search.considered.map(fingerprintOf))
   return (record?.certificates ?? [])
-    .filter(stored => stored.removedAt === null && !isUsable(stored, now))
-    .map(stored => {
-      const what = label(parseCertificate(stored.der))
-      return row('harvested', `${what}: ${stateOf(stored, now)}; see cert pending`)
+    .filter(stored => stored.removedAt === null)
+    .filter(stored => search.kind === 'valid' || !isUsable(stored, now))
+    .map(stored => ({ stored, certificate: parseCertificate(stored.der) }))
+    .filter(({ certificate }) => !seen.has(certificate.fingerprint))
+    .map(({ stored, certificate }) => {
+      const why = isUsable(stored, now)
+        ? 'not asked for: a source ahead of the harvest has a valid one'
+        : `${stateOf(stored, now)}; see cert pending`
+      return row('harvested', `${label(certificate)}: ${why}`)
     })
 }
 
@@ -97,7 +105,7 @@ function chosenBecause({ source, via, belief, capabilities = [] }: Considered): 
   const note = belief.kind === 'valid' ? belief.note : undefined
   return [
     row('from', `${visible(source)}, ${by}`),
-    row('chosen', 'valid, and the newest of those that are'),
+    row('chosen', 'the newest valid one of the first source that has any'),
     ...(capabilities.length > 0 ? [row('reads', capabilitiesText(capabilities))] : []),
     ...(note === undefined ? [] : [row('note', visible(note))]),
   ]
@@ -141,7 +149,8 @@ function inFields(search: Search) {
 }
 
 const CHANGES = {
-  valid: 'a newer valid certificate in a source that is asked would be chosen instead',
+  valid:
+    'a newer valid one in this source, or any in a source ahead of it, would be chosen instead',
   none: 'a certificate that bears the address, in a source that is asked, would be used',
   invalid: 'a certificate that is valid today, from an authority in trust.anchors, would be used',
   unknown: 'ask again when the source answers; mail that wishes encryption waits meanwhile',

@@ -81,7 +81,9 @@ async function readMessage(
   { limits }: Config,
 ): Promise<Message> {
   const octets = await readFile(file === '-' ? '/dev/stdin' : file).catch((error: unknown) => {
-    throw new Usage(`cannot read ${file}: ${(error as Error).message}`)
+    const { code } = error as NodeJS.ErrnoException
+    const reason = code === 'ENOENT' ? 'it does not exist' : (code ?? 'unknown reason')
+    throw new Usage(`cannot read ${visible(file)}: ${reason}`)
   })
   const content = contentOf(withLineEnds(octets))
   const headerLimits = { octets: limits.headerSection, fields: limits.headerFields }

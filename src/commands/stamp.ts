@@ -35,7 +35,7 @@ export async function stamp(argv: readonly string[]): Promise<number> {
   const key = await findStampKey(config.state, config.stamp.key)
   if (!key) return told('there is no key of a seal in the state folder', 1)
   const head = await readHead(file)
-  if (!head) return told('the message cannot be read', 1)
+  if (!head) return told(`${visible(file)} cannot be read`, 1)
   const { fields } = parseHeaderSection(head)
   const result = checkSeal(fields, config.hostname, key)
   return told(wordsFor(result, fields), result.kind === 'good' ? 0 : 1)
@@ -51,7 +51,8 @@ function wordsFor(result: SealCheck, fields: readonly HeaderField[]): string {
   switch (result.kind) {
     case 'good': {
       const said = fields.find(({ key }) => key === 'x-postern-signature')?.body ?? ''
-      return `ours, of ${result.time.toISOString()}\n${visible(said)}`
+      const unfolded = said.replaceAll(/[\t ]+/g, ' ')
+      return `ours, of ${result.time.toISOString()}\n${visible(unfolded)}`
     }
     case 'missing':
       return 'the message bears no sealed stamp of ours'

@@ -110,6 +110,7 @@ describe('a stamped message', () => {
     writeFileSync(message('bad.eml'), text.replace('Signature: pass', 'Signature: fail'), 'latin1')
     writeFileSync(message('other.eml'), text.replace('<1@', '<2@'), 'latin1')
     writeFileSync(message('none.eml'), octets)
+    writeFileSync(message('lf.eml'), text.replaceAll('\r\n', '\n'), 'latin1')
   })
 
   async function verb(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
@@ -126,7 +127,12 @@ describe('a stamped message', () => {
 
   test.each([
     ['good.eml', 0, 'ours, of 2026-03-01T12:00:00.000Z\n'],
-    ['good.eml', 0, 'pass; code=good-signature'],
+    [
+      'good.eml',
+      0,
+      'pass; code=good-signature; reason="the signature of the author is good"; signer=',
+    ],
+    ['lf.eml', 0, 'ours, of '],
     ['bad.eml', 1, 'the seal does not hold'],
     ['other.eml', 1, 'the seal does not hold'],
     ['none.eml', 1, 'no sealed stamp of ours'],
@@ -149,6 +155,7 @@ describe('a stamped message', () => {
   const noPython = spawnSync('python3', ['--version']).error
   test.skipIf(noPython).each([
     ['good.eml', 0],
+    ['lf.eml', 0],
     ['bad.eml', 1],
     ['other.eml', 1],
     ['none.eml', 1],

@@ -427,14 +427,10 @@ describe('an always that cannot be met', () => {
     const { end } = await send(port, to)
     expect(end?.code).toBe(250)
     expect(sinks.outbound.messages).toHaveLength(0)
-    const taken = sinks.inbound.messages.map(({ forwardPaths, octets }) => [
-      forwardPaths.join(),
-      octets.includes('X-Postern-Unmet'),
-    ])
-    expect(taken.toSorted()).toEqual([
-      ['ann@example.test', false],
-      ['bob@partner.test', true],
-    ])
+    const taken = sinks.inbound.messages.map(
+      ({ forwardPaths, octets }) => `${forwardPaths.join()} ${octets.includes('X-Postern-Unmet')}`,
+    )
+    expect(taken.toSorted()).toEqual(['ann@example.test false', 'bob@partner.test true'])
   })
 
   test('route: a next hop that refuses the recipient there has the last word', async () => {

@@ -16,7 +16,7 @@ import { createTransport } from 'nodemailer'
 import { loadConfig } from '../config/load.ts'
 import { certificatePem, identityPem, issue } from '../crypto/x509/issue.ts'
 import { type Log, type LogFields, silentLog, visible } from '../log.ts'
-import { parseHeaderSection } from '../mail/header-section.ts'
+import { type HeaderSection, parseHeaderSection } from '../mail/header-section.ts'
 import { listen } from '../smtp/listener.ts'
 import { assemble } from './assembly.ts'
 import { type Arrival, startMailbox } from './demo-mailbox.ts'
@@ -74,12 +74,16 @@ async function run(folder: string, port: number, single: boolean): Promise<numbe
 /** What is sent, and what each recipient has to get. */
 interface Scene {
   readonly title: string
+  /** What is to be seen in it. */
+  readonly about: string
   readonly from: string
   readonly to: readonly string[]
   readonly subject: string
   readonly text: string
   /** Signed and encrypted by its sender. */
   readonly isProtected?: boolean
+  /** Fields in our name that its sender has written, and that must not arrive. */
+  readonly forged?: Readonly<Record<string, string>>
   /** What our Authentication-Results has to say. */
   readonly stamp?: string
   /** Recipient to what has to arrive. */
@@ -95,7 +99,10 @@ async function tellScenes(
   let failures = 0
   for (const scene of SCENES) {
     say('', '')
-    say(scene.title, `${scene.from} to ${scene.to.join(' and ')}`)
+    say(scene.title, scene.about)
+    say('  sent', `${scene.from} to ${scene.to.join(' and ')}, "${scene.subject}"`)
+    for (const [name, body] of Object.entries(scene.forged ?? {}))
+      say('  its sender claims', `${name}: ${body}`)
     await send(port, scene, people)
     tellDecisions(happenings.splice(0))
     for (const arrival of arrivals.splice(0))
@@ -112,7 +119,7 @@ async function tellScenes(
 }
 
 async function send(port: number, scene: Scene, people: People): Promise<void> {
-  const { from, to, subject, text, isProtected } = scene
+  const { from, to, subject, text, isProtected, forged = {} } = scene
   const transport = createTransport({
     host: '127.0.0.1',
     port,
@@ -133,7 +140,7 @@ async function send(port: number, scene: Scene, people: People): Promise<void> {
     ].join('\r\n')
     const raw = await fromPartner(message, people)
     await transport.sendMail({ envelope: { from, to: [...to] }, raw })
-  } else await transport.sendMail({ from, to: [...to], subject, text })
+  } else await transport.sendMail({ from, to: [...to], subject, text, headers: forged })
   transport.close()
 }
 
@@ -154,7 +161,9 @@ function decision({
   signatureCode,
   encryption,
 }: Record<string, string>): string {
-  const words = [`rule ${rule}: ${signature ? 'open where possible, verify, stamp' : treatment}`]
+  const words = [
+    `rule ${rule}: ${signature ? 'open where possible, verify, stamp' : (WORDS[treatment!] ?? treatment)}`,
+  ]
   if (signature)
     return [...words, `encryption ${encryption}`, `signature ${signature} (${signatureCode})`].join(
       ', ',
@@ -177,11 +186,25 @@ async function tellArrival(
   })
   const wanted = arrival.recipients.map(recipient => scene?.expected[recipient])
   const asWanted = wanted.every(it => it === undefined || it === verdict.state)
-  say(`  arrived for ${arrival.recipients.join(', ')}`, `${verdict.state}: ${verdict.words}`)
-  const stamp = parseHeaderSection(arrival.octets).first('authentication-results')?.body
+  const section = parseHeaderSection(arrival.octets)
+  const stamp = section.first('authentication-results')?.body
+  const state = stamp && verdict.state === 'as it was' ? 'as it was below the stamp' : verdict.state
+  say(`  arrived for ${arrival.recipients.join(', ')}`, `${state}: ${verdict.words}`)
   if (stamp) say('  stamped', visible(stamp.replaceAll(/\s+/g, ' ')))
   const isStamped = scene?.stamp === undefined || stamp?.includes(scene.stamp) === true
-  return asWanted && isStamped
+  return asWanted && isStamped && tellForged(section, scene?.forged)
+}
+
+/** Tells what became of claims in our name; whether all of them are gone. */
+function tellForged({ fields }: HeaderSection, forged: Scene['forged'] = {}): boolean {
+  const claims = Object.entries(forged)
+  if (claims.length === 0) return true
+  const left = claims.filter(([name, claim]) =>
+    fields.some(({ key, body }) => key === name.toLowerCase() && body.includes(claim)),
+  )
+  const words = left.length === 0 ? 'every claim of its sender' : 'NOT ALL claims of its sender'
+  say('  taken off', words)
+  return left.length === 0
 }
 
 async function stayUp(
@@ -291,10 +314,13 @@ function say(what: string, words: string): void {
 }
 
 const WIDTH = 36
+/** For people; what is not here says enough as it is. */
+const WORDS: Readonly<Record<string, string>> = { relay: 'pass as it is' }
 
 const SCENES: readonly Scene[] = [
   {
     title: 'outbound',
+    about: 'each recipient gets what the rules say: signed, encrypted too where his key is known',
     from: 'alice@example.test',
     to: ['bob@partner.test', 'carol@partner.test', 'robot@machines.test'],
     subject: 'Quarterly figures',
@@ -307,6 +333,7 @@ const SCENES: readonly Scene[] = [
   },
   {
     title: 'inbound, signed and encrypted',
+    about: 'opened with the key of its recipient, verified, and the verdict put on top',
     from: 'carol@partner.test',
     to: ['alice@example.test'],
     subject: 'Re: Quarterly figures',
@@ -318,10 +345,15 @@ const SCENES: readonly Scene[] = [
   },
   {
     title: 'inbound, forged',
+    about: 'nobody has signed it; its sender has written a verdict of ours on it himself',
     from: 'carol@partner.test',
     to: ['alice@example.test'],
     subject: 'Please pay at once',
     text: 'Dear Alice,\n\nthe account has changed.\n\nCarol\n',
+    forged: {
+      'Authentication-Results': 'gw.example.test; smime=pass',
+      'X-Postern-Signature': 'pass; code=good',
+    },
     stamp: 'smime=none',
     expected: { 'alice@example.test': 'as it was' },
   },

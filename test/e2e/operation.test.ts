@@ -437,6 +437,8 @@ describe('demo', () => {
       /decided for alice@example\.test.*encryption opened, signature pass \(good\)/,
     )
     expect(out).toMatch(/stamped +gw\.example\.test; smime=pass .*carol@partner\.test/)
+    expect(out).toMatch(/its sender claims +X-Postern-Signature: pass; code=good/)
+    expect(out).toMatch(/stamped +gw\.example\.test; smime=none\n +taken off +every claim of its/)
     expect(out).toMatch(/every message came out as promised/)
     expect(await readdir(empty)).toEqual([])
   })

@@ -133,8 +133,8 @@ const HELP = `usage: postern explain MESSAGE.eml --from A --to B [--to C …] [-
 Decides about a message without sending it: per recipient the rule, the certificate and where it
 comes from, the algorithm, the action, and what would change it. MESSAGE.eml may be - for stdin.
 
-  --from A        reverse-path; <> or left out: the null reverse-path
-  --to B          recipient; may be given several times
+  --from A        reverse-path (MAIL FROM); <> or left out: the null reverse-path
+  --to B          recipient (RCPT TO); may be given several times
   --client IP     address that the message comes from; left out: one that may send outbound
   --user NAME     the client has authenticated as NAME
   --config FILE   default config/postern.yaml

@@ -269,7 +269,7 @@ export class EntityWalker {
     while (line < window.length) {
       const lineFeed = window.indexOf(LF, line)
       if (lineFeed < 0 && !final && window.length - line <= MAX_DELIMITER_OCTETS) break
-      const next = lineFeed < 0 ? window.length : lineFeed + 1
+      const next = lineFeed < 0 ? endOfPiece(window, final) : lineFeed + 1
       const delimiter = this.#delimiterAt(window, line, next)
       if (delimiter) {
         count8Bit(shape, window, counted, line)
@@ -405,6 +405,11 @@ export class EntityWalker {
       addShape(entity.shape, shape)
     }
   }
+}
+
+/** Where the piece of a long line ends that is passed over: a CR waits for its LF. */
+function endOfPiece(window: Buffer, final: boolean): number {
+  return !final && window.at(-1) === CR ? window.length - 1 : window.length
 }
 
 function never(): boolean {

@@ -37,6 +37,15 @@ describe('a walk', () => {
       }
   })
 
+  test('a part ends in front of its CRLF, wherever a block ends', async () => {
+    const head = 'Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n'
+    for (const border of [16_384, 32_768, 49_152])
+      for (let at = border - 3; at <= border + 3; at++) {
+        const [part] = (await walk(held(`${head.padEnd(at, 'x')}\r\n--b--\r\n`, 16_384))).children
+        expect([part!.end, part!.shape.longestLineOctets]).toEqual([at, at - head.length])
+      }
+  })
+
   test('closes all inner parts at the delimiter of an outer multipart', async () => {
     const { root, text } = await walked(
       'Content-Type: multipart/mixed; boundary=out\n\n--out\nContent-Type: multipart/alternative; boundary=in\n\n--in\n\nx\n--out\n\ny\n--out--\n',

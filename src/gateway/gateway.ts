@@ -88,7 +88,7 @@ class Trip implements Transaction {
   readonly #offers = new Map<string, Offer>()
   readonly #recipients: Recipient[] = []
   /** What inbound messages left as. */
-  readonly #left = new Map<Decision, Reading>()
+  readonly #leftAs = new Map<Decision, Reading>()
   readonly #gone = new AbortController()
   readonly #id: string
 
@@ -106,12 +106,19 @@ class Trip implements Transaction {
       return reply('relay-denied')
     const said = await this.#offer(direction, direction).recipient(forwardPath, this.#gone.signal)
     if (isPositive(said))
-      this.#recipients.push({ forwardPath, direction, search: this.#ask(forwardPath, direction) })
+      this.#recipients.push({
+        forwardPath,
+        direction,
+        search: this.#search(forwardPath, direction),
+      })
     return said
   }
 
   /** Asks for the certificate while the client still talks, so that the answer is there with the data. */
-  #ask({ mailbox }: ForwardPath, direction: Recipient['direction']): Promise<Search> | undefined {
+  #search(
+    { mailbox }: ForwardPath,
+    direction: Recipient['direction'],
+  ): Promise<Search> | undefined {
     const { rules, directory } = this.#parts
     if (!rules.mayEncrypt({ direction, recipient: mailbox.toString() })) return undefined
     const search = directory.search(mailbox, this.#gone.signal)
@@ -184,8 +191,8 @@ class Trip implements Transaction {
   ): Promise<Reply> {
     const { ledger, nextHops } = this.#parts
     const had = ledger.isEmpty() ? NOBODY : ledger.delivered(await this.#digest(message))
-    const left = decisions.filter(it => !had.has(it.forwardPath.mailbox.toString()))
-    const groups = group(left, visibleIn(message.section))
+    const others = decisions.filter(it => !had.has(it.forwardPath.mailbox.toString()))
+    const groups = group(others, visibleIn(message.section))
     if (groups.length === 0) return reply('delivered')
 
     const taken: Group[] = []
@@ -253,7 +260,7 @@ class Trip implements Transaction {
       utf8: this.#opening.options.utf8,
     })
     const leaving = (reading: Reading): void => {
-      for (const decision of group.decisions) this.#left.set(decision, reading)
+      for (const decision of group.decisions) this.#leftAs.set(decision, reading)
     }
     const { nextHop, forwardPaths, decisions } = group
     const [{ direction }] = decisions
@@ -312,7 +319,7 @@ class Trip implements Transaction {
       sizeOctets: content.sizeOctets,
       hops: hopCount(section),
       recipients: decisions.map(it =>
-        recipientForLog(it, this.#parts.addressForLog(it.facts.recipient), this.#left.get(it)),
+        recipientForLog(it, this.#parts.addressForLog(it.facts.recipient), this.#leftAs.get(it)),
       ),
       reply: answer.code,
       enhanced: answer.enhanced,
@@ -324,8 +331,6 @@ class Trip implements Transaction {
 function nextIdentifier(): string {
   return PROCESS + (counter++).toString(36).padStart(4, '0')
 }
-const PROCESS = randomBytes(6).toString('hex')
-let counter = 0
 
 /** A forward-path in one of our domains is inbound, any other is outbound. */
 export function directionOf(
@@ -366,8 +371,13 @@ function replyToError(error: unknown): Reply {
   return name === undefined ? replyToFault(error) : reply(name, error.message)
 }
 
-const addressesOf = ({ forwardPaths }: Group): string[] =>
-  forwardPaths.map(({ mailbox }) => mailbox.toString())
+function addressesOf({ forwardPaths }: Group): string[] {
+  return forwardPaths.map(({ mailbox }) => mailbox.toString())
+}
+
+/** Tells the transactions of this process from those of others. */
+const PROCESS = randomBytes(6).toString('hex')
+let counter = 0
 
 /** Received, Content-Type, the signature with its certificates. */
 const GROWTH_OCTETS = 12_288

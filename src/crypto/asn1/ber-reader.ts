@@ -10,6 +10,7 @@
  * @module
  */
 import { PosternError } from '../../errors.ts'
+import { hasWrongForm } from './der-reader.ts'
 import { tlv } from './der-writer.ts'
 
 /** Constructed elements that lead to the OCTET STRING that holds the bulk content, outermost first. */
@@ -123,6 +124,7 @@ export class BerReader {
     const parent = this.#frames.at(-1)
     const end = this.#offset + length
     if ((tag & 0x1f) === 0x1f) throw this.#fault('tag of more than one octet')
+    if (hasWrongForm(tag)) throw this.#fault('primitive, or not, where it may not')
     if (tag === 0) {
       this.#endOfContents(parent, length)
       return

@@ -114,6 +114,8 @@ export class DerReader {
       throw syntaxError(start, `tag ${name(octets[start]!)} where ${name(tag)} was expected`)
     // No structure of X.509, CMS or S/MIME has a tag number over 30.
     if ((octets[start]! & 0x1f) === 0x1f) throw syntaxError(start, 'tag of more than one octet')
+    if (hasWrongForm(octets[start]!))
+      throw syntaxError(start, 'primitive, or not, where it may not')
     if (budget.elements-- <= 0) throw syntaxError(start, 'too many elements')
 
     let content = start + 2
@@ -133,6 +135,14 @@ export class DerReader {
     this.#offset = content + length
     return content
   }
+}
+
+/**
+ * A BOOLEAN or the like that is constructed, a SEQUENCE or SET that is not: no encoding at all
+ * (X.690 §8.2.1, §8.3.1, §8.8.1, §8.9.1), and other readers see nothing behind it.
+ */
+export function hasWrongForm(tag: number): boolean {
+  return tag <= 0x3f && WRONG_FORMS.has(tag)
 }
 
 /** The dotted form of an OBJECT IDENTIFIER. */
@@ -278,6 +288,7 @@ function name(tag: number): string {
 }
 
 const NULL_TAG = 0x05
+const WRONG_FORMS: ReadonlySet<number> = new Set([0x10, 0x11, 0x21, 0x22, 0x25, 0x26, 0x29, 0x2a])
 const MAXIMUM_DEPTH = 64
 const MAXIMUM_ELEMENTS = 100_000
 const MAXIMUM_OID_OCTETS = 128

@@ -1,6 +1,7 @@
 import { fromBER, type Integer, type ObjectIdentifier } from 'asn1js'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { BerReader } from '../../../src/crypto/asn1/ber-reader.ts'
 import {
   DerReader,
   readFlags,
@@ -23,6 +24,21 @@ import { requireDer } from '../../support/der.ts'
 import { ALLOWED, outcomeOf } from '../outcome.ts'
 
 const SYNTAX = expect.objectContaining({ code: 'ERR_DER_SYNTAX' })
+
+test.each([0x10, 0x11, 0x21, 0x22, 0x25, 0x26, 0x29, 0x2a])(
+  'B33 tag %i is constructed where it may not be, or is not where it has to be, for every reader',
+  tag => {
+    const inside = [tlv(0x04, Buffer.alloc(0))]
+    for (const content of [[], inside]) {
+      const element = tlv(tag, ...content)
+      expect(() => new DerReader(element).element()).toThrow(SYNTAX)
+      const reader = new BerReader([0x30, 0xa0, 0x04], () => {})
+      expect(() => reader.push(sequence(element))).toThrow(
+        expect.objectContaining({ code: 'ERR_BER_SYNTAX' }),
+      )
+    }
+  },
+)
 
 describe('writing', () => {
   test('integers are the ones that asn1js reads', () => {

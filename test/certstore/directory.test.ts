@@ -95,7 +95,7 @@ describe('choosing', () => {
     const newer = await ann({ notBefore: days(-5), notAfter: days(20) })
     const { search, words } = await ask({ files: [older, newer] })
     expect(chosenOf(search)).toBe(fingerprintOf(newer))
-    expect(words).toMatch(/^ {2}chosen {7}valid, and the newest/m)
+    expect(words).toMatch(/^ {2}chosen {7}the newest valid one of the first source/m)
     expect(words).toMatch(/^ {2}not chosen .*: valid, but older$/m)
   })
 

@@ -190,6 +190,16 @@ test('a walk beside the octets sees what one through them sees', async () => {
   )
 })
 
+test('what a walk sees has nothing to do with where blocks end, in long lines neither', async () => {
+  await fc.assert(
+    fc.asyncProperty(longLines(), fc.constantFrom(5000, 16_384, 16_385), async (octets, size) => {
+      const whole = outline(await walk(held(octets, octets.length)))
+      expect(outline(await walk(held(octets, size)))).toEqual(whole)
+    }),
+    { numRuns: 300 },
+  )
+})
+
 describe('what a stranger can make of a structure is bounded', () => {
   test('B56 parts that are nested too deep are refused', async () => {
     await expect(walked(nested(51))).rejects.toMatchObject({
@@ -347,6 +357,25 @@ function mimeLike(): fc.Arbitrary<Buffer> {
   return fc
     .array(line, { maxLength: 30 })
     .map(lines => Buffer.from(lines.map(each => `${each}\r\n`).join(''), 'latin1'))
+}
+
+/** Lines of thousands of octets, of which some end where a block does, more or less. */
+function longLines(): fc.Arbitrary<Buffer> {
+  const piece = fc.oneof(
+    fc.constantFrom('\r\n', '\n', '\r', '\r\n\r\n', '--b\r\n', '\r\n--b\r\n', '--b--\r\n', '\xe4'),
+    fc.constantFrom('Content-Type: message/rfc822\r\n\r\n', '--b ', '--'),
+    fc.integer({ min: 0, max: 4000 }).map(count => 'x'.repeat(count)),
+    fc.integer({ min: 0, max: 3 }),
+  )
+  return fc.array(piece, { maxLength: 14 }).map(pieces => {
+    let text = 'Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n'
+    for (const each of pieces)
+      text +=
+        typeof each === 'string'
+          ? each
+          : 'y'.repeat(Math.max(0, 16_384 - (text.length % 16_384) - each))
+    return Buffer.from(text, 'latin1')
+  })
 }
 
 const MIB = 1024 * 1024

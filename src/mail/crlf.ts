@@ -21,7 +21,7 @@ export class CrlfCheck {
         this.#endsWithCR = cr === chunk.length - 1
         return cr < 0 || this.#endsWithCR
       }
-      if (cr !== lf - 1) return false
+      if (cr < 0 || cr !== lf - 1) return false
       at = lf + 1
     }
   }

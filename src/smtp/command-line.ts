@@ -17,7 +17,8 @@ export function judgeLine(pending: Buffer, lf: number, limit: number): ReplyName
   const end = lf < 0 ? pending.length : lf
   if (end + 1 > limit) return 'command-too-long'
   const cr = pending.indexOf(CR)
-  if (lf < 0 ? cr >= 0 && cr < end - 1 : cr !== lf - 1) return 'command-line-ending'
+  const isStray = lf < 0 ? cr >= 0 && cr < end - 1 : lf === 0 || cr !== lf - 1
+  if (isStray) return 'command-line-ending'
   const nul = pending.indexOf(0)
   return nul >= 0 && nul < end ? 'command-line-ending' : undefined
 }

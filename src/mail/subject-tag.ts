@@ -44,11 +44,12 @@ export function withoutLikenesses(text: string, tags: readonly string[]): string
   const cores = tags.map(tag => coreOf(Array.from(tag))).filter(core => core !== '')
   const whole = cut(text.replaceAll('\t', ' ').replace(TURNING, ''), MAX_CHARACTERS)
   let characters = Array.from(whole)
-  // What comes together by a removal is looked at again. Each round takes at least a tag away.
-  for (;;) {
+  // What comes together by a removal is looked at again. Where that goes on, no bracket stays.
+  for (let round = 0; ; round++) {
     const span = likenessIn(characters, cores)
     if (span === undefined) break
-    characters = [...characters.slice(0, span.from), ...characters.slice(span.to)]
+    if (round === MAX_ROUNDS) characters = characters.filter(it => !isBracket(it))
+    else characters = [...characters.slice(0, span.from), ...characters.slice(span.to)]
   }
   const kept = characters.join('')
   if (kept === whole) return kept === text.replaceAll('\t', ' ') ? text : kept
@@ -73,12 +74,37 @@ function likenessIn(characters: readonly string[], cores: readonly string[]): Sp
       const from = open.pop()
       if (from !== undefined) spans.push({ from, to: at + 1 })
       else spans.push(...looseEnds(letters, at, cores))
+      spans.push(...crossed(characters, letters, at, cores))
     }
   }
   const closed = spans
     .filter(({ from, to }) => isLikeness(letters.slice(from, to), cores))
-    .sort((one, other) => one.from - other.from)
+    .sort((one, other) => one.from - other.from || other.to - one.to)
   return closed[0] ?? open.flatMap(from => looseStarts(letters, from, cores))[0]
+}
+
+/** `[OK【) plan]`: the brackets around the words are not a pair, but nobody sees that. */
+function crossed(
+  characters: readonly string[],
+  letters: readonly string[],
+  at: number,
+  cores: readonly string[],
+): Span[] {
+  const most = 1 + Math.max(...cores.map(core => core.length))
+  const spans: Span[] = []
+  let inside = ''
+  let isAlike = false
+  for (let from = at - 1; from >= Math.max(0, at - NEAR) && inside.length <= most; from--) {
+    if (isAlike && OPENING.test(characters[from]!)) spans.push({ from, to: at + 1 })
+    if (letters[from] === '') continue
+    inside = letters[from] + inside
+    isAlike = isLikeness([inside], cores)
+  }
+  return spans
+}
+
+function isBracket(character: string): boolean {
+  return OPENING.test(character) || CLOSING.test(character)
 }
 
 function isLikeness(letters: readonly string[], cores: readonly string[]): boolean {
@@ -138,6 +164,10 @@ function cut(text: string, most: number): string {
 
 const MAX_CHARACTERS = 998
 const MAX_BESIDE_TAGS = 200
+/** People write no subject with so many tags of ours, and each costs a look at all of it. */
+const MAX_ROUNDS = 20
+/** Brackets further apart are not seen as those of a word. */
+const NEAR = 100
 /** One letter of `[ok]` makes another word of it. */
 const SHORT = 6
 /** Every opening punctuation, and the signs that serve as such. */

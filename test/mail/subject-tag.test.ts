@@ -27,6 +27,20 @@ describe('B65 forged tags', () => {
     expect(shown(subject, ['[not signed]'])).toMatch(/^\[not signed\] (?:Re: (?:Fwd: )?)?plan$/)
   })
 
+  test.each([
+    ['[OK【)0] plan', /^0\] plan$/],
+    ['[O【K)0] plan', /^0\] plan$/],
+    ['(plan [signed【 OK}]', /^\(plan$/],
+    [`${'('.repeat(60)}[ok${'】'.repeat(10)}0)`, /^\(*】*0\)$/],
+  ])('B65 %j bears none between brackets that are no pair', (subject, expected) => {
+    expect(shown(subject, [])).toMatch(expected)
+  })
+
+  test('B65 of tags without end no bracket stays', () => {
+    const nested = '['.repeat(40) + 'ok]'.repeat(40)
+    expect(shown(nested, [])).not.toMatch(/[[\]]/)
+  })
+
   test('B65 what only other readers can decode is text for all of them', () => {
     const field = taggedSubject('=?utf-7?Q?+AFs-signed OK+AF0?= =?utf-8?B?W3Np!Z25lZA?=', TAGS, [])
     expect(field?.toString()).not.toMatch(/utf-7|W3Np!/)
@@ -96,7 +110,7 @@ test('property: B65 nothing that is left resembles a tag, and doing it again cha
       const seen = skeleton(once.normalize('NFKC')).replace(/[^a-z[\](){}]/g, '')
       expect(seen).not.toMatch(/[[({](?:slgnedok|encrypted|ok)[\])}]/)
     }),
-    { numRuns: 2000 },
+    { numRuns: Number(process.env['RUNS'] ?? 2000) },
   )
 })
 

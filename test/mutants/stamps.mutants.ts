@@ -627,8 +627,16 @@ export const MUTANTS: readonly Mutant[] = [
     row: 'B65',
     defect: 'what comes together by a removal is not looked at again',
     file: TAG,
-    find: '  for (;;) {\n',
-    replace: '  for (let round = 0; round < 1; round++) {\n',
+    find: 'for (let round = 0; ; round++) {',
+    replace: 'for (let round = 0; round < 1; round++) {',
+    tests: TAG_TESTS,
+  },
+  {
+    row: 'B65',
+    defect: 'brackets have to be a pair',
+    file: TAG,
+    find: 'spans.push(...crossed(characters, letters, at, cores))',
+    replace: '',
     tests: TAG_TESTS,
   },
   {

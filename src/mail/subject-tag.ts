@@ -43,17 +43,30 @@ export function taggedSubject(
 export function withoutLikenesses(text: string, tags: readonly string[]): string {
   const cores = tags.map(tag => coreOf(Array.from(tag))).filter(core => core !== '')
   const whole = cut(text.replaceAll('\t', ' ').replace(TURNING, ''), MAX_CHARACTERS)
-  let characters = Array.from(whole)
+  let characters = Array.from(whole, seenCharacter)
   // What comes together by a removal is looked at again. Where that goes on, no bracket stays.
   for (let round = 0; ; round++) {
     const span = likenessIn(characters, cores)
     if (span === undefined) break
-    if (round === MAX_ROUNDS) characters = characters.filter(it => !isBracket(it))
+    if (round === MAX_ROUNDS) characters = characters.filter(({ bracket }) => bracket === undefined)
     else characters = [...characters.slice(0, span.from), ...characters.slice(span.to)]
   }
-  const kept = characters.join('')
+  const kept = characters.map(({ text: written }) => written).join('')
   if (kept === whole) return kept === text.replaceAll('\t', ' ') ? text : kept
   return kept.replace(/ {2,}/g, ' ').trim()
+}
+
+/** A character of a subject, and what people take it for. */
+interface Character {
+  readonly text: string
+  /** What it looks like, where that is a letter or a digit; else nothing. */
+  readonly letter: string
+  readonly bracket: 'opening' | 'closing' | undefined
+}
+
+function seenCharacter(text: string): Character {
+  const closing = CLOSING.test(text) ? 'closing' : undefined
+  return { text, letter: letterOf(text), bracket: OPENING.test(text) ? 'opening' : closing }
 }
 
 /** Characters of a text, the brackets included. */
@@ -64,13 +77,13 @@ interface Span {
 }
 
 /** The first and outermost span that resembles a tag. */
-function likenessIn(characters: readonly string[], cores: readonly string[]): Span | undefined {
-  const letters = characters.map(letterOf)
+function likenessIn(characters: readonly Character[], cores: readonly string[]): Span | undefined {
+  const letters = characters.map(({ letter }) => letter)
   const open: number[] = []
   const spans: Span[] = []
-  for (const [at, character] of characters.entries()) {
-    if (OPENING.test(character)) open.push(at)
-    else if (CLOSING.test(character)) {
+  for (const [at, { bracket }] of characters.entries()) {
+    if (bracket === 'opening') open.push(at)
+    else if (bracket === 'closing') {
       const from = open.pop()
       if (from !== undefined) spans.push({ from, to: at + 1 })
       else spans.push(...looseEnds(letters, at, cores))
@@ -85,7 +98,7 @@ function likenessIn(characters: readonly string[], cores: readonly string[]): Sp
 
 /** `[OK【) plan]`: the brackets around the words are not a pair, but nobody sees that. */
 function crossed(
-  characters: readonly string[],
+  characters: readonly Character[],
   letters: readonly string[],
   at: number,
   cores: readonly string[],
@@ -95,7 +108,7 @@ function crossed(
   let inside = ''
   let isAlike = false
   for (let from = at - 1; from >= Math.max(0, at - NEAR) && inside.length <= most; from--) {
-    if (isAlike && OPENING.test(characters[from]!)) spans.push({ from, to: at + 1 })
+    if (isAlike && characters[from]!.bracket === 'opening') spans.push({ from, to: at + 1 })
     if (letters[from] === '') continue
     inside = letters[from] + inside
     isAlike = isLikeness([inside], cores)
@@ -103,13 +116,12 @@ function crossed(
   return spans
 }
 
-function isBracket(character: string): boolean {
-  return OPENING.test(character) || CLOSING.test(character)
-}
-
 function isLikeness(letters: readonly string[], cores: readonly string[]): boolean {
   const inside = letters.join('')
-  return cores.some(core => resembles(inside, core))
+  // Together, two letters may look like one: not more than that can become as short as a tag.
+  if (cores.every(core => inside.length > 2 * core.length + 2)) return false
+  const seen = skeleton(inside)
+  return cores.some(core => resembles(seen, skeleton(core)))
 }
 
 /** `[signed OK plan`: from the bracket to the end of the words. */
@@ -133,9 +145,7 @@ function looseEnds(letters: readonly string[], at: number, cores: readonly strin
 }
 
 /** The same, or with one letter more, less or other; short words have to be the same. */
-function resembles(text: string, core: string): boolean {
-  const one = skeleton(text)
-  const other = skeleton(core)
+function resembles(one: string, other: string): boolean {
   if (one === other) return true
   if (other.length < SHORT || Math.abs(one.length - other.length) > 1) return false
   let same = 0
@@ -165,7 +175,7 @@ function cut(text: string, most: number): string {
 const MAX_CHARACTERS = 998
 const MAX_BESIDE_TAGS = 200
 /** People write no subject with so many tags of ours, and each costs a look at all of it. */
-const MAX_ROUNDS = 20
+const MAX_ROUNDS = 50
 /** Brackets further apart are not seen as those of a word. */
 const NEAR = 100
 /** One letter of `[ok]` makes another word of it. */

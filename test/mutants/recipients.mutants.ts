@@ -93,6 +93,14 @@ export const MUTANTS: readonly Mutant[] = [
     find: '      utf8: this.#opening.options.utf8,\n    })',
     replace:
       '      utf8: this.#opening.options.utf8,\n      recipient: group.forwardPaths.at(-1)!.mailbox.toString(),\n    })',
+    and: [
+      {
+        file: 'src/smtp/trace.ts',
+        find: 'const { client, hostname, id, date } = parts',
+        replace:
+          "const { client, hostname, date } = parts\n  const id = [parts.id, 'for', (parts as { recipient?: string }).recipient].join(' ')",
+      },
+    ],
     tests: HIDDEN,
   },
   {
